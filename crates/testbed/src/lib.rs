@@ -1,1 +1,14 @@
-//! Skeleton.
+//! What the tests, the demo, the benchmark and the conformance run stand on: real network namespaces, the real CNI
+//! reference plugins and upstream's Multus built from their Go modules, a CNI plugin that records how it was called,
+//! and a small API server with faults.
+//!
+//! Left out: anything that the product itself needs; no crate of the product depends on this one except for its tests.
+//! Start reading at [`parts`], [`Netns`], [`plugin::Recorder`] and [`apiserver::FakeApi`].
+
+pub mod apiserver;
+pub mod netns;
+pub mod parts;
+pub mod plugin;
+pub mod wait;
+
+pub use netns::{Netns, require_namespace};

@@ -1,0 +1,384 @@
+//! A small Kubernetes API server: pods, NetworkAttachmentDefinitions and events over HTTP/1.1, plain or with real TLS.
+//!
+//! It answers as a real server would as far as a CNI plugin can see: `Status` objects with the real texts, merge patches
+//! with the UID as precondition, conflicts by resource version, protobuf request bodies of Go clients. Delays and faults
+//! can be set while it runs. All its threads end when it is dropped.
+
+mod http;
+mod protobuf;
+mod store;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::Value;
+
+pub use store::Event;
+
+/// How many connections may be open at once; the rest wait in the kernel's queue.
+const MOST_CONNECTIONS: usize = 256;
+
+/// A request as it arrived, with the answer's status.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `GET`, `PATCH`, …
+    pub method: String,
+    /// Path without the query.
+    pub path: String,
+    /// Query, empty when there is none.
+    pub query: String,
+    /// Header names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The bytes of the body.
+    pub body: Vec<u8>,
+    /// HTTP status of the answer; 0 while there is none, and when the connection was closed on purpose.
+    pub status: u16,
+}
+
+/// What goes wrong, and for which requests.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// Method that it is for; empty for all.
+    pub method: String,
+    /// Text in the path that it is for; empty for all.
+    pub path: String,
+    /// How many requests are hit.
+    pub times: usize,
+    /// What happens to them.
+    pub kind: FaultKind,
+}
+
+/// What happens to a request that a [`Fault`] hits.
+#[derive(Debug, Clone)]
+pub enum FaultKind {
+    /// The connection is closed without an answer.
+    Close,
+    /// A `Status` with this HTTP code, reason and message.
+    Status(u16, String, String),
+    /// The answer is cut in the middle.
+    Truncate,
+    /// 200 with this body.
+    Garbage(String),
+    /// The answer comes this much later.
+    Delay(Duration),
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+#[derive(Default)]
+struct State {
+    store: store::Store,
+    requests: Vec<Request>,
+    faults: Vec<Fault>,
+    delay: Duration,
+    patch_forbidden: bool,
+    token: Option<String>,
+    stop: bool,
+    open: BTreeMap<u64, TcpStream>,
+    next_connection: u64,
+}
+
+/// The server. Dropped, it ends.
+pub struct FakeApi {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    authority: Option<String>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl FakeApi {
+    /// Starts over plain HTTP on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn plain() -> Result<Self> {
+        Self::start(None)
+    }
+
+    /// Starts over TLS with a certificate authority of its own.
+    ///
+    /// # Errors
+    /// When no port can be had or no certificate be made.
+    pub fn tls() -> Result<Self> {
+        Self::start(Some(certificates()?))
+    }
+
+    fn start(tls: Option<(String, rustls::ServerConfig)>) -> Result<Self> {
+        let (authority, config) =
+            tls.map_or((None, None), |(authority, config)| (Some(authority), Some(Arc::new(config))));
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), tls: config });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen on 127.0.0.1")?;
+        let address = listener.local_addr()?;
+        let acceptor = Some(accept(listener, Arc::clone(&shared)));
+        Ok(Self { shared, address, authority, acceptor })
+    }
+
+    /// `http://127.0.0.1:<port>`, or `https`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The certificate authority in PEM, with TLS.
+    #[must_use]
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
+    }
+
+    /// Writes a kubeconfig as upstream's `thin_entrypoint` does, with the token `testbed-token`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_kubeconfig(&self, path: &Path) -> Result<PathBuf> {
+        let authority = self.authority.as_ref().map(|pem| {
+            let data = base64::engine::general_purpose::STANDARD.encode(pem);
+            format!("\n    certificate-authority-data: {data}")
+        });
+        let text = format!(
+            "# Kubeconfig file for Multus CNI plugin.\napiVersion: v1\nkind: Config\nclusters:\n- name: local\n  cluster:\n    \
+             server: {}{}\nusers:\n- name: multus\n  user:\n    token: \"testbed-token\"\ncontexts:\n- name: multus-context\n  \
+             context:\n    cluster: local\n    user: multus\ncurrent-context: multus-context\n",
+            self.url(),
+            authority.unwrap_or_default(),
+        );
+        fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(path.to_owned())
+    }
+
+    /// Adds or replaces a pod. What a real server fills in is filled in: kind, UID, resource version.
+    pub fn add_pod(&self, pod: Value) {
+        self.state().store.add_pod(pod);
+    }
+
+    /// Adds a pod from the parts that matter.
+    pub fn add_pod_with(&self, namespace: &str, name: &str, uid: &str, annotations: &[(&str, &str)]) {
+        let annotations: serde_json::Map<_, _> =
+            annotations.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+        self.add_pod(serde_json::json!({
+            "metadata": {"name": name, "namespace": namespace, "uid": uid, "annotations": annotations},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        }));
+    }
+
+    /// Removes a pod.
+    pub fn delete_pod(&self, namespace: &str, name: &str) {
+        self.state().store.pods.remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    /// Adds or replaces a NetworkAttachmentDefinition.
+    pub fn add_nad(&self, nad: Value) {
+        self.state().store.add_nad(nad);
+    }
+
+    /// Adds one whose `spec.config` is `config`.
+    pub fn add_nad_with(&self, namespace: &str, name: &str, config: &str) {
+        self.add_nad(serde_json::json!({"metadata": {"name": name, "namespace": namespace}, "spec": {"config": config}}));
+    }
+
+    /// Removes a NetworkAttachmentDefinition.
+    pub fn delete_nad(&self, namespace: &str, name: &str) {
+        self.state().store.nads.remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    /// The pod as it is now.
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<Value> {
+        self.state().store.pods.get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// An annotation of a pod as it is now.
+    #[must_use]
+    pub fn annotation(&self, namespace: &str, name: &str, key: &str) -> Option<String> {
+        self.pod(namespace, name)?["metadata"]["annotations"][key].as_str().map(str::to_owned)
+    }
+
+    /// All events so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.state().store.events.clone()
+    }
+
+    /// All requests so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.state().requests.clone()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.state().requests.clear();
+    }
+
+    /// Each answer comes this much later.
+    pub fn set_delay(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
+    /// Answers PATCH with 403, as under upstream's ClusterRole.
+    pub fn forbid_patch(&self, forbid: bool) {
+        self.state().patch_forbidden = forbid;
+    }
+
+    /// Answers 401 to every request without this bearer token.
+    pub fn require_token(&self, token: Option<&str>) {
+        self.state().token = token.map(str::to_owned);
+    }
+
+    /// Adds a fault; the first one that fits a request hits it.
+    pub fn add_fault(&self, fault: Fault) {
+        self.state().faults.push(fault);
+    }
+
+    /// Removes all faults.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Refuses connections from now on, and ends those that are open.
+    pub fn refuse(&mut self) {
+        self.stop();
+    }
+
+    /// Accepts connections again, on the same port.
+    ///
+    /// # Errors
+    /// When the port was taken meanwhile.
+    pub fn resume(&mut self) -> Result<()> {
+        if self.acceptor.is_some() {
+            return Ok(());
+        }
+        let listener =
+            TcpListener::bind(self.address).with_context(|| format!("listen on {} again", self.address))?;
+        self.state().stop = false;
+        self.acceptor = Some(accept(listener, Arc::clone(&self.shared)));
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared)
+    }
+
+    fn stop(&mut self) {
+        let Some(acceptor) = self.acceptor.take() else { return };
+        {
+            let mut state = self.state();
+            state.stop = true;
+            for stream in state.open.values() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+        self.shared.changed.notify_all();
+        // The acceptor waits in accept(); a connection wakes it.
+        let _ = TcpStream::connect(self.address);
+        let _ = acceptor.join();
+    }
+}
+
+impl Drop for FakeApi {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    // A panic in one connection's thread leaves data that is still good enough to look at.
+    shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn accept(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut workers: Vec<JoinHandle<()>> = Vec::new();
+        for stream in listener.incoming() {
+            if lock(&shared).stop {
+                break;
+            }
+            let Ok(stream) = stream else { continue };
+            workers.retain(|worker| !worker.is_finished());
+            if workers.len() >= MOST_CONNECTIONS {
+                continue;
+            }
+            let shared = Arc::clone(&shared);
+            workers.push(std::thread::spawn(move || serve(&stream, &shared)));
+        }
+        for worker in workers {
+            let _ = worker.join();
+        }
+    })
+}
+
+fn serve(stream: &TcpStream, shared: &Arc<Shared>) {
+    let Ok(copy) = stream.try_clone() else { return };
+    let number = {
+        let mut state = lock(shared);
+        if state.stop {
+            return;
+        }
+        state.next_connection += 1;
+        let number = state.next_connection;
+        state.open.insert(number, copy);
+        number
+    };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+    let _ = stream.set_nodelay(true);
+    // A peer that goes away, or a fault that closes, ends the connection; nobody is to be told.
+    let _ = match &shared.tls {
+        None => http::connection(&mut &*stream, shared),
+        Some(config) => rustls::ServerConnection::new(Arc::clone(config))
+            .map_err(std::io::Error::other)
+            .and_then(|tls| http::connection(&mut rustls::StreamOwned::new(tls, stream), shared)),
+    };
+    let _ = stream.shutdown(Shutdown::Both);
+    lock(shared).open.remove(&number);
+}
+
+/// Waits for `delay`, or until the server stops.
+fn wait(shared: &Shared, delay: Duration) {
+    if delay.is_zero() {
+        return;
+    }
+    let state = lock(shared);
+    let _unused = shared.changed.wait_timeout_while(state, delay, |state| !state.stop);
+}
+
+fn certificates() -> Result<(String, rustls::ServerConfig)> {
+    let authority_key = KeyPair::generate()?;
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_certificate = authority.self_signed(&authority_key)?;
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?
+        .signed_by(&key, &issuer)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )?;
+    Ok((authority_certificate.pem(), config))
+}
+
+#[cfg(test)]
+mod tests;

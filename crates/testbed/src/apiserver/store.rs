@@ -1,0 +1,250 @@
+//! The objects, and what a real server answers about them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Request, protobuf};
+
+/// An event as a client posted it, in whatever encoding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// `Normal` or `Warning`.
+    pub event_type: String,
+    /// `AddedInterface`, …
+    pub reason: String,
+    /// The text.
+    pub message: String,
+    /// `source.component`.
+    pub component: String,
+    /// Kind, namespace and name of the object.
+    pub about: String,
+    /// UID of the object.
+    pub about_uid: String,
+}
+
+pub(super) struct Answer {
+    pub(super) code: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn status(code: u16, reason: &str, message: &str) -> Self {
+        Self::json(
+            code,
+            &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+                    "reason": reason, "code": code}),
+        )
+    }
+
+    fn json(code: u16, value: &Value) -> Self {
+        Self { code, body: value.to_string().into_bytes() }
+    }
+}
+
+type Key = (String, String);
+
+#[derive(Default)]
+pub(super) struct Store {
+    pub(super) pods: BTreeMap<Key, Value>,
+    pub(super) nads: BTreeMap<Key, Value>,
+    pub(super) events: Vec<Event>,
+    version: u64,
+}
+
+impl Store {
+    pub(super) fn add_pod(&mut self, pod: Value) {
+        let (key, pod) = self.complete(pod, "Pod", "v1");
+        self.pods.insert(key, pod);
+    }
+
+    pub(super) fn add_nad(&mut self, nad: Value) {
+        let (key, nad) = self.complete(nad, "NetworkAttachmentDefinition", "k8s.cni.cncf.io/v1");
+        self.nads.insert(key, nad);
+    }
+
+    /// Fills in what a real server would.
+    fn complete(&mut self, mut object: Value, kind: &str, api_version: &str) -> (Key, Value) {
+        self.version += 1;
+        let text = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_owned();
+        let key = (text(&object["metadata"]["namespace"], "default"), text(&object["metadata"]["name"], ""));
+        object["kind"] = kind.into();
+        object["apiVersion"] = api_version.into();
+        object["metadata"]["namespace"] = key.0.clone().into();
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        object["metadata"]["creationTimestamp"] = "2026-01-02T03:04:05Z".into();
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = format!("uid-{}-{}", key.0, key.1).into();
+        }
+        (key, object)
+    }
+
+    pub(super) fn answer(&mut self, request: &Request) -> Answer {
+        let parts: Vec<_> = request.path.trim_start_matches('/').split('/').collect();
+        match (request.method.as_str(), parts.as_slice()) {
+            ("GET", ["version"]) => {
+                Answer::json(200, &json!({"major": "1", "minor": "34", "gitVersion": "v1.34.4"}))
+            }
+            ("GET", ["healthz" | "readyz" | "livez"]) => Answer { code: 200, body: b"ok".to_vec() },
+            ("GET", ["api", "v1", "namespaces", namespace, "pods", name]) => {
+                found(&self.pods, "pods", namespace, name)
+            }
+            ("GET", ["api", "v1", "pods"]) => list(&self.pods, "PodList", "v1", None),
+            ("GET", ["api", "v1", "namespaces", namespace, "pods"]) => {
+                list(&self.pods, "PodList", "v1", Some(namespace))
+            }
+            (
+                "GET",
+                [
+                    "apis",
+                    "k8s.cni.cncf.io",
+                    "v1",
+                    "namespaces",
+                    namespace,
+                    "network-attachment-definitions",
+                    name,
+                ],
+            ) => found(&self.nads, "network-attachment-definitions.k8s.cni.cncf.io", namespace, name),
+            ("GET", ["apis", "k8s.cni.cncf.io", "v1", "network-attachment-definitions"]) => {
+                list(&self.nads, "NetworkAttachmentDefinitionList", "k8s.cni.cncf.io/v1", None)
+            }
+            ("PUT", ["api", "v1", "namespaces", namespace, "pods", name, "status"]) => {
+                self.put(namespace, name, request)
+            }
+            ("PATCH", ["api", "v1", "namespaces", namespace, "pods", name, "status"]) => {
+                self.patch(namespace, name, request)
+            }
+            (
+                "POST",
+                ["api", "v1", "namespaces", _, "events"]
+                | ["apis", "events.k8s.io", "v1", "namespaces", _, "events"],
+            ) => self.post_event(request),
+            ("PATCH", ["api", "v1", "namespaces", _, "events", _]) => self.post_event(request),
+            _ => Answer::status(404, "NotFound", "the server could not find the requested resource"),
+        }
+    }
+
+    fn put(&mut self, namespace: &str, name: &str, request: &Request) -> Answer {
+        let Some(given) = protobuf::pod(&request.body).or_else(|| serde_json::from_slice(&request.body).ok())
+        else {
+            return Answer::status(400, "BadRequest", "the body is neither JSON nor protobuf of a pod");
+        };
+        let Some(pod) = self.pods.get_mut(&(namespace.to_owned(), name.to_owned())) else {
+            return not_found("pods", name);
+        };
+        for (field, what) in [("uid", "UID"), ("resourceVersion", "resource version")] {
+            let (wanted, is) = (&given["metadata"][field], &pod["metadata"][field]);
+            if wanted.as_str().is_some_and(|wanted| !wanted.is_empty()) && wanted != is {
+                return conflict(name, what, wanted, is);
+            }
+        }
+        // The status subresource takes annotations along with the status; the spec stays.
+        pod["metadata"]["annotations"] = given["metadata"]["annotations"].clone();
+        self.version += 1;
+        pod["metadata"]["resourceVersion"] = self.version.to_string().into();
+        Answer::json(200, pod)
+    }
+
+    fn patch(&mut self, namespace: &str, name: &str, request: &Request) -> Answer {
+        let kind = request.headers.get("content-type").map_or("", String::as_str);
+        if !["application/merge-patch+json", "application/strategic-merge-patch+json"].contains(&kind) {
+            return Answer::status(
+                415,
+                "UnsupportedMediaType",
+                &format!("the patch type {kind:?} is not supported here"),
+            );
+        }
+        let Ok(patch) = serde_json::from_slice::<Value>(&request.body) else {
+            return Answer::status(400, "BadRequest", "the body is not JSON");
+        };
+        let Some(pod) = self.pods.get_mut(&(namespace.to_owned(), name.to_owned())) else {
+            return not_found("pods", name);
+        };
+        for (field, what) in [("uid", "UID"), ("resourceVersion", "resource version")] {
+            let (wanted, is) = (&patch["metadata"][field], &pod["metadata"][field]);
+            if !wanted.is_null() && wanted != is {
+                return conflict(name, what, wanted, is);
+            }
+        }
+        merge(&mut pod["metadata"]["annotations"], &patch["metadata"]["annotations"]);
+        self.version += 1;
+        pod["metadata"]["resourceVersion"] = self.version.to_string().into();
+        Answer::json(200, pod)
+    }
+
+    fn post_event(&mut self, request: &Request) -> Answer {
+        let posted = protobuf::event(&request.body).or_else(|| serde_json::from_slice(&request.body).ok());
+        let Some(event) = posted else {
+            return Answer::status(400, "BadRequest", "the body is neither JSON nor protobuf of an event");
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let about =
+            if event["involvedObject"].is_null() { &event["regarding"] } else { &event["involvedObject"] };
+        self.events.push(Event {
+            event_type: text(&event["type"]),
+            reason: text(&event["reason"]),
+            message: text(if event["message"].is_null() { &event["note"] } else { &event["message"] }),
+            component: text(&event["source"]["component"]),
+            about: format!("{} {}/{}", text(&about["kind"]), text(&about["namespace"]), text(&about["name"])),
+            about_uid: text(&about["uid"]),
+        });
+        Answer::json(201, &event)
+    }
+}
+
+fn found(objects: &BTreeMap<Key, Value>, resource: &str, namespace: &str, name: &str) -> Answer {
+    match objects.get(&(namespace.to_owned(), name.to_owned())) {
+        Some(object) => Answer::json(200, object),
+        None => not_found(resource, name),
+    }
+}
+
+fn not_found(resource: &str, name: &str) -> Answer {
+    let (kind, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let mut details =
+        Map::from_iter([("name".to_owned(), Value::from(name)), ("kind".to_owned(), Value::from(kind))]);
+    if !group.is_empty() {
+        details.insert("group".to_owned(), group.into());
+    }
+    Answer::json(
+        404,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound",
+                "message": format!("{resource} \"{name}\" not found"), "details": details, "code": 404}),
+    )
+}
+
+fn conflict(name: &str, what: &str, wanted: &Value, is: &Value) -> Answer {
+    let (wanted, is) = (wanted.as_str().unwrap_or_default(), is.as_str().unwrap_or_default());
+    let message = format!(
+        "Operation cannot be fulfilled on pods \"{name}\": Precondition failed: {what} in precondition: {wanted}, {what} in \
+         object meta: {is}"
+    );
+    Answer::status(409, "Conflict", &message)
+}
+
+fn list(objects: &BTreeMap<Key, Value>, kind: &str, api_version: &str, namespace: Option<&str>) -> Answer {
+    let items: Vec<_> = objects
+        .iter()
+        .filter(|(key, _)| namespace.is_none_or(|namespace| key.0 == namespace))
+        .map(|(_, object)| object)
+        .collect();
+    Answer::json(
+        200,
+        &json!({"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": "1"}, "items": items}),
+    )
+}
+
+/// RFC 7396 on one level, which is all that annotations have.
+fn merge(target: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else { return };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in patch {
+        if let (Value::Null, Some(target)) = (value, target.as_object_mut()) {
+            target.remove(key);
+        } else {
+            target[key.as_str()] = value.clone();
+        }
+    }
+}

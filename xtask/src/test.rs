@@ -1,0 +1,110 @@
+//! `cargo xtask test`: everything that must hold before a change lands, in the order in which failures are cheapest.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+/// What the tests call, and the Debian package that has it.
+const TOOLS: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
+    ("iptables", "iptables"),
+    ("nft", "nftables"),
+    ("ping", "iputils-ping"),
+    ("conntrack", "conntrack"),
+];
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Runs all steps, or those whose name is in `only`.
+pub(crate) fn run(only: &[String]) -> Result<()> {
+    let steps: [(&str, fn() -> Result<()>); 6] = [
+        ("format", || cargo(&["fmt", "--all", "--check"], &[])),
+        ("lint", || {
+            cargo(
+                &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"],
+                &[],
+            )
+        }),
+        ("test", || cargo(&["test", "--workspace", "--locked"], &[("RUST_BACKTRACE", "1")])),
+        ("docs", || {
+            cargo(
+                &["doc", "--workspace", "--no-deps", "--locked", "--quiet", "--document-private-items"],
+                &[("RUSTDOCFLAGS", "-D warnings")],
+            )
+        }),
+        ("fuzz targets", || {
+            // Nightly's instrumentation is not needed to know that the targets still fit the code.
+            cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--quiet"], &[])
+        }),
+        ("dependencies", deny),
+    ];
+    if let Some(unknown) = only.iter().find(|name| !steps.iter().any(|(step, _)| step == name)) {
+        bail!("no step is called {unknown:?}; there are: {}", steps.map(|(step, _)| step).join(", "));
+    }
+    install_tools()?;
+    for (name, step) in steps {
+        if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        let start = Instant::now();
+        crate::say(&format!("== {name}"));
+        step().with_context(|| format!("step {name:?} failed"))?;
+        crate::say(&format!("== {name}: {:.0} s", start.elapsed().as_secs_f32()));
+    }
+    Ok(())
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let status = Command::new(env!("CARGO"))
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(crate::root())
+        .status()
+        .context("start cargo")?;
+    if !status.success() {
+        bail!("cargo {} ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// Bans, licences and sources; advisories need a database from the network and belong to a job of their own.
+fn deny() -> Result<()> {
+    if !on_path("cargo-deny") {
+        cargo(&["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet"], &[])?;
+    }
+    cargo(&["deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"], &[])
+}
+
+/// Installs the programs that tests call, where the machine lacks them and lets us.
+pub(crate) fn install_tools() -> Result<()> {
+    let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| !on_path(tool)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+    crate::say(&format!("== installing {}", packages.join(", ")));
+    for arguments in [vec!["update", "-qq"], [vec!["install", "-y", "-qq"], packages.clone()].concat()] {
+        let ended = Command::new("apt-get")
+            .args(&arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(std::process::Stdio::null())
+            .status();
+        if !ended.is_ok_and(|status| status.success()) {
+            bail!(
+                "the tests need these packages, and apt-get could not install them: {}",
+                packages.join(" ")
+            );
+        }
+    }
+    Ok(())
+}
+
+fn on_path(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(Into::into))
+        .any(|dir| Path::new(&dir).join(tool).is_file())
+}
