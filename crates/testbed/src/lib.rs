@@ -6,9 +6,11 @@
 //! Start reading at [`parts`], [`Netns`], [`plugin::Recorder`] and [`apiserver::FakeApi`].
 
 pub mod apiserver;
+pub mod enter;
 pub mod netns;
 pub mod parts;
 pub mod plugin;
 pub mod wait;
 
+pub use enter::enter;
 pub use netns::{Netns, require_namespace};
