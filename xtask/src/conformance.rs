@@ -31,6 +31,7 @@ struct Options {
     ours: Option<PathBuf>,
     no_ours: bool,
     list: bool,
+    verbose: bool,
 }
 
 impl Options {
@@ -46,6 +47,7 @@ impl Options {
                 "--ours" => options.ours = Some(value()?.into()),
                 "--no-ours" => options.no_ours = true,
                 "--list" => options.list = true,
+                "--verbose" => options.verbose = true,
                 other => bail!("conformance knows no {other:?}; see `cargo xtask`"),
             }
         }
@@ -155,6 +157,12 @@ fn play_all(book: &Book, options: &Options, targets: &[Target]) -> Result<()> {
                     crate::say(&format!("    {why}"));
                 }
             }
+            if options.verbose
+                && let Outcome::Differs(why, how) = &outcome
+            {
+                crate::say(&format!("otherwise {} on {}: {why}", case.name, target.title));
+                crate::say(&format!("    {}", how.join("\n    ")));
+            }
             column.outcomes.push(outcome);
         }
     }
@@ -196,6 +204,6 @@ fn outcome(case: &Case, target: &Target) -> Outcome {
             Outcome::Failed(vec![format!("does as the case says, though said not to: {why}")])
         }
         Some(_) if has_instead && !findings.as_known.is_empty() => Outcome::Failed(findings.as_known),
-        Some(why) => Outcome::Differs(why.clone()),
+        Some(why) => Outcome::Differs(why.clone(), findings.as_stated),
     }
 }

@@ -8,8 +8,8 @@ use super::case::{Book, Case};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Passed,
-    /// As the case says that this target differs.
-    Differs(String),
+    /// As the case says that this target differs: why, and what was seen.
+    Differs(String, Vec<String>),
     Failed(Vec<String>),
     /// The target has not the program that the case is about.
     NotApplicable,
@@ -19,7 +19,7 @@ impl Outcome {
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Passed => "yes",
-            Self::Differs(_) => "no",
+            Self::Differs(..) => "no",
             Self::Failed(_) => "FAILED",
             Self::NotApplicable => "n/a",
         }
@@ -113,7 +113,7 @@ fn cases(page: &mut String, book: &Book, columns: &[Column]) {
         let words: Vec<_> = columns
             .iter()
             .map(|column| match &column.outcomes[index] {
-                Outcome::Differs(why) => format!("no: {why}"),
+                Outcome::Differs(why, _) => format!("no: {why}"),
                 other => other.word().to_owned(),
             })
             .collect();
