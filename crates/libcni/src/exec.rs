@@ -140,3 +140,6 @@ fn marks(environment: &[(OsString, OsString)]) -> Vec<Vec<u8>> {
 fn pause(time: Duration) {
     std::thread::sleep(time);
 }
+
+#[cfg(test)]
+mod tests;

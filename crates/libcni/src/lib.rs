@@ -24,6 +24,8 @@ mod result;
 mod runtime;
 mod search;
 pub mod skel;
+#[cfg(test)]
+mod testing;
 mod validate;
 mod version;
 

@@ -54,11 +54,11 @@ fn survivors(plugin: u32, start: u64, marks: &[Vec<u8>], others: &[u32]) -> Vec<
     let is_orphan = |stat: &Stat| {
         // Older children are daemons of plugins that came before, or none of ours to kill.
         stat.parent == own
-            && stat.pid != plugin
-            && stat.start >= start
+            // The clock ticks a hundred times a second; within a tick process numbers tell the order.
+            && (stat.start, stat.pid) > (start, plugin)
             && !others.contains(&stat.pid)
             && match environment(stat.pid) {
-                Some(found) if !found.is_empty() => carries(&found, marks),
+                Some(found) if is_marked(&found) => carries(&found, marks),
                 // A daemon that has wiped its environment, while no other plugin runs that could be its parent.
                 _ => others.is_empty() && Some(stat.session) != own_session,
             }
@@ -117,6 +117,11 @@ fn environment(pid: u32) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(format!("/proc/{pid}/environ")).ok()?.take(MOST).read_to_end(&mut bytes).ok()?;
     Some(bytes)
+}
+
+/// Whether a process was started by some CNI call.
+fn is_marked(environment: &[u8]) -> bool {
+    environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"CNI_COMMAND="))
 }
 
 fn carries(environment: &[u8], marks: &[Vec<u8>]) -> bool {

@@ -1,6 +1,6 @@
 //! Indentation of JSON text without parsing its values.
 
-/// Indents JSON by four spaces a level, as Go's skel prints results. Strings and numbers are copied as they
+/// Indents JSON by four spaces a level, as Go's skel prints results; what is nested absurdly deep stays compact. Strings and numbers are copied as they
 /// are. The input has to be valid JSON; anything else is copied as far as it makes sense. No recursion.
 pub fn indent(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
@@ -49,8 +49,10 @@ fn closes_next(rest: &[u8]) -> bool {
 }
 
 fn new_line(out: &mut Vec<u8>, depth: usize) {
-    // Hostile depth must not turn a kilobyte into a gigabyte of spaces.
-    const DEEPEST: usize = 128;
-    out.push(b'\n');
-    out.resize(out.len() + 4 * depth.min(DEEPEST), b' ');
+    // No result is deeper. Hostile depth must not turn a megabyte into a gigabyte of blanks.
+    const DEEPEST: usize = 32;
+    if depth <= DEEPEST {
+        out.push(b'\n');
+        out.resize(out.len() + 4 * depth, b' ');
+    }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as DeError, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
@@ -121,6 +122,8 @@ impl<'de> Deserializer<'de> for Lenient<'de> {
         let pairs = match () {
             () if self.is_null() => Vec::new(),
             () if self.starts_with(b'{') => pairs(self.0)?,
+            // serde would fill a struct from an array, Go does not.
+            () if self.starts_with(b'[') => return Err(DeError::invalid_type(Unexpected::Seq, &visitor)),
             () => return self.deserialize_any(visitor),
         };
         visitor.visit_map(Fields::new(matched(pairs, names)))
