@@ -1,5 +1,6 @@
 //! Replays the fuzz corpus: what a fuzzer once found, and the hostile inputs that were written by hand, stay answered.
 
+#[allow(unreachable_pub, reason = "the fuzz crate calls them from outside")]
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;
 
@@ -55,4 +56,4 @@ macro_rules! replays {
     };
 }
 
-replays!(network cni_result cache_entry cni_args call cni_error);
+replays!(network cni_result cache_entry cni_args call cni_error selection netconf status);

@@ -1,0 +1,76 @@
+//! One function for each parser of foreign bytes: it must answer any input, and what it accepts must hold what it promises. The
+//! fuzz targets call them with what the fuzzer invents; an ordinary test (`xtask/tests/corpus.rs`) calls them with the corpus.
+
+use libcni::{CniError, CniResult, Entry, Network, SUPPORTED, skel};
+
+/// A network configuration. What was read can be written and read again, as the same network.
+pub fn network(data: &[u8]) {
+    let Ok(network) = Network::parse(data) else { return };
+    let bytes = network.to_bytes();
+    let again = Network::parse(&bytes).expect("what we write can be read");
+    assert_eq!(again.name, network.name);
+    assert_eq!(again.plugins.len(), network.plugins.len());
+}
+
+/// A plugin's result, in every version that it can be converted to.
+pub fn cni_result(data: &[u8]) {
+    let Ok(result) = CniResult::parse(data, "1.0.0") else { return };
+    for version in SUPPORTED {
+        let Ok(converted) = result.as_version(version) else { continue };
+        CniResult::parse(&converted, version).expect("what we convert can be read");
+    }
+}
+
+/// A file of the result cache.
+pub fn cache_entry(data: &[u8]) {
+    let Ok(entry) = Entry::parse(data) else { return };
+    Entry::parse(&entry.to_bytes()).expect("what we write can be read");
+}
+
+/// `CNI_ARGS`.
+pub fn cni_args(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(args) = libcni::args::parse(text) else { return };
+    let _ = plan::PodIdentity::from_args(&args);
+}
+
+/// A runtime's call: the first line is the environment, the rest is standard input.
+pub fn call(data: &[u8]) {
+    let text = String::from_utf8_lossy(data).into_owned();
+    let (environment, stdin) = text.split_once('\n').unwrap_or((&text, ""));
+    let value = |name: &str| {
+        environment.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+    };
+    if let Err(error) = skel::parse_call(&value, stdin.as_bytes().to_vec()) {
+        skel::print_error(&error);
+    }
+}
+
+/// What a failing plugin prints.
+pub fn cni_error(data: &[u8]) {
+    if let Ok(error) = CniError::parse(data) {
+        CniError::parse(&skel::print_error(&error)).expect("what we print can be read");
+    }
+}
+
+/// The networks annotation of a pod.
+pub fn selection(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = plan::selection::parse(text, plan::selection::Annotation::Networks, "default");
+}
+
+/// The meta-plugin's own configuration.
+pub fn netconf(data: &[u8]) {
+    if let Ok(netconf) = plan::NetConf::parse(data) {
+        let _ = netconf.pod_annotations();
+    }
+}
+
+/// A network-status annotation. What was read can be written and read again.
+pub fn status(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(entries) = plan::status::parse(text) else { return };
+    for mode in [plan::SpecMode::Compat, plan::SpecMode::Strict] {
+        plan::status::parse(&plan::status::text(&entries, mode)).expect("what we write can be read");
+    }
+}
