@@ -149,7 +149,8 @@ fn play_all(book: &Book, options: &Options, targets: &[Target]) -> Result<()> {
                 column.outcomes.push(Outcome::NotApplicable);
                 continue;
             }
-            let outcome = outcome(case, target);
+            let other = targets.iter().find(|other| other.name != target.name).unwrap_or(target);
+            let outcome = outcome(case, target, other);
             if let Outcome::Failed(why) = &outcome {
                 failures += 1;
                 crate::say(&format!("FAILED {} on {}", case.name, target.title));
@@ -188,11 +189,11 @@ fn play_all(book: &Book, options: &Options, targets: &[Target]) -> Result<()> {
     Ok(())
 }
 
-fn outcome(case: &Case, target: &Target) -> Outcome {
+fn outcome(case: &Case, target: &Target, other: &Target) -> Outcome {
     if case.needs.iter().any(|program| target.program(program).is_none()) {
         return Outcome::NotApplicable;
     }
-    let findings = match step::play(case, target) {
+    let findings = match step::play(case, target, other) {
         Ok(findings) => findings,
         Err(error) => return Outcome::Failed(vec![format!("{error:#}")]),
     };

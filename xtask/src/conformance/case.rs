@@ -63,8 +63,11 @@ pub(super) struct Step {
     pub(super) netconf: Map<String, Value>,
     /// Instead of a netconf.
     pub(super) stdin: Option<String>,
-    /// Done while the call runs, once it has started its first plugin.
+    /// Done while the call runs, once it has started its first plugin, or after `meanwhile_after_ms`.
     pub(super) meanwhile: Option<Box<Step>>,
+    pub(super) meanwhile_after_ms: Option<u64>,
+    /// The call is made by the other target of this run, where there is one.
+    pub(super) by_the_other: bool,
     pub(super) expect: Map<String, Value>,
     /// Target → expectations that replace those of `expect` for it.
     pub(super) instead: BTreeMap<String, Map<String, Value>>,

@@ -19,7 +19,7 @@ pub(super) struct Findings {
 }
 
 /// Runs all steps of a case on a target.
-pub(super) fn play(case: &Case, target: &Target) -> Result<Findings> {
+pub(super) fn play(case: &Case, target: &Target, other: &Target) -> Result<Findings> {
     let mut world = World::new(case, target)?;
     let mut findings = Findings::default();
     let mut player =
@@ -32,6 +32,7 @@ pub(super) fn play(case: &Case, target: &Target) -> Result<Findings> {
 
 struct Player<'a> {
     target: &'a Target,
+    other: &'a Target,
     world: &'a mut World,
     calls: usize,
     events: usize,
@@ -86,7 +87,8 @@ impl Player<'_> {
             Some(text) => self.world.real(text),
             None => self.world.stdin(&step.netconf),
         };
-        let program = self.target.program("multus").context("the target has no plugin")?;
+        let caller = if step.by_the_other { self.other } else { self.target };
+        let program = caller.program("multus").context("the target has no plugin")?;
         let mut running = Running::start(program, &[], &environment, self.world.dir.path(), &stdin)?;
         if let Some(meanwhile) = &step.meanwhile {
             let before = self.calls;
