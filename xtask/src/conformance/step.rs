@@ -22,8 +22,15 @@ pub(super) struct Findings {
 pub(super) fn play(case: &Case, target: &Target, other: &Target) -> Result<Findings> {
     let mut world = World::new(case, target)?;
     let mut findings = Findings::default();
-    let mut player =
-        Player { target, world: &mut world, calls: 0, events: 0, requests: 0, findings: &mut findings };
+    let mut player = Player {
+        target,
+        other,
+        world: &mut world,
+        calls: 0,
+        events: 0,
+        requests: 0,
+        findings: &mut findings,
+    };
     for (number, step) in case.steps.iter().enumerate() {
         player.step(step, &format!("step {}", number + 1))?;
     }
