@@ -1,5 +1,6 @@
 //! Reading results of each shape.
 
+use std::mem;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -45,7 +46,7 @@ struct RawRoute {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawOldIp {
-    ip: String,
+    ip: Option<String>,
     gateway: String,
     routes: Vec<RawRoute>,
 }
@@ -78,7 +79,9 @@ fn fill(result: &mut CniResult, object: &Object) -> Result<(), ResultError> {
     if result.shape == Shape::Old {
         for (raw, label) in [(keys.ip4, Label::V4), (keys.ip6, Label::V6)] {
             let Some(old) = typed::<Option<RawOldIp>>(raw)? else { continue };
-            result.ips.push(Ip { address: cidr(&old.ip)?, gateway: gateway(&old.gateway)?, interface: None });
+            // Old plugins print an empty object for a family of which they have no address.
+            let Some(ip) = &old.ip else { continue };
+            result.ips.push(Ip { address: cidr(ip)?, gateway: gateway(&old.gateway)?, interface: None });
             result.labels.push(label);
             for raw in old.routes {
                 result.routes.push(route(raw)?);
@@ -87,6 +90,17 @@ fn fill(result: &mut CniResult, object: &Object) -> Result<(), ResultError> {
         return Ok(());
     }
     result.interfaces = items::<Interface>(keys.interfaces, "interface")?;
+    if result.shape == Shape::Middle {
+        // Before 1.0.0 these keys have no meaning (C-79), whatever a plugin writes.
+        for interface in &mut result.interfaces {
+            *interface = Interface {
+                mtu: 0,
+                socket_path: String::new(),
+                pci_id: String::new(),
+                ..mem::take(interface)
+            };
+        }
+    }
     for raw in items::<RawIp>(keys.ips, "address")? {
         let address = cidr(&raw.address)?;
         result.labels.push(match (result.shape, raw.version.as_str()) {

@@ -120,6 +120,8 @@ fn c77_the_way_up_from_0_2_0() {
     assert_eq!(middle["ips"][0]["version"], "4");
     assert_eq!(middle["ips"][1]["version"], "6");
     assert_eq!(converted(OLD, "0.1.0")["ip6"]["ip"], "fd00::5/64");
+    let empty = r#"{"cniVersion":"0.2.0","ip4":{"ip":"10.0.0.1/8"},"ip6":{}}"#;
+    assert_eq!(converted(empty, "1.0.0")["ips"], json!([{"address":"10.0.0.1/8"}]));
     // 0.1.0 and 0.2.0 differ in nothing else, so that even no address is no error.
     assert_eq!(converted("{}", "0.2.0"), json!({"cniVersion":"0.2.0"}));
 }
@@ -132,6 +134,8 @@ fn c78_a_stated_family_is_kept_sideways_used_on_the_way_down_and_ignored_on_the_
     assert_eq!(sideways["ips"][0]["version"], "6");
     assert_eq!(sideways["ips"][1]["version"], "");
     assert_eq!(converted(odd, "0.2.0"), json!({"cniVersion":"0.2.0","ip6":{"ip":"10.0.0.1/8"},"dns":{}}));
+    let early = r#"{"cniVersion":"0.4.0","interfaces":[{"name":"i","mtu":9,"socketPath":"s","pciID":"p"}]}"#;
+    assert_eq!(converted(early, "1.0.0")["interfaces"], json!([{"name":"i"}]));
     assert_eq!(converted(odd, "1.0.0")["ips"], json!([{"address":"10.0.0.1/8"},{"address":"10.0.0.2/8"}]));
 }
 
@@ -209,7 +213,7 @@ fn hostile_results_are_refused() {
     ] {
         assert!(refused(text).len() < 300, "{text}");
     }
-    assert!(CniResult::parse(br#"{"ip4":{}}"#, "0.2.0").is_err());
+    assert!(CniResult::parse(br#"{"ip4":{"ip":""}}"#, "0.2.0").is_err());
     assert!(refused(&format!(r#"{{"ips":[{{"address":"{}"}}]}}"#, "1".repeat(1 << 20))).len() < 200);
     let deep = |key: &str| format!(r#"{{"{key}":{}{}}}"#, "[".repeat(1 << 19), "]".repeat(1 << 19));
     assert!(CniResult::parse(deep("ips").as_bytes(), "1.0.0").is_err());
