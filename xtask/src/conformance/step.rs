@@ -100,9 +100,14 @@ impl Player<'_> {
         if let Some(meanwhile) = &step.meanwhile {
             let before = self.calls;
             let world = &self.world;
-            testbed::wait::until("the first plugin", Duration::from_secs(20), || {
-                (running.has_ended() || world.recorder.calls().is_ok_and(|calls| calls.len() > before))
-                    .then_some(())
+            let started = std::time::Instant::now();
+            let pause = step.meanwhile_after_ms.map(Duration::from_millis);
+            testbed::wait::until("the right moment", Duration::from_secs(20), || {
+                let moment = match pause {
+                    Some(pause) => started.elapsed() >= pause,
+                    None => world.recorder.calls().is_ok_and(|calls| calls.len() > before),
+                };
+                (moment || running.has_ended()).then_some(())
             })?;
             self.step(meanwhile, &format!("{name}, meanwhile"))?;
             // The calls of both belong to the outer step, whose expectation shows their order.
