@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use plan::{Event, NadLookup, NadRef, Pod};
+use plan::{NadLookup, NadRef, PlanEvent, Pod};
 use serde::{Deserialize, Serialize};
 
 /// A source of pods and NADs, and the place where status and events go.
@@ -24,7 +24,8 @@ pub trait Cluster {
     ///
     /// # Errors
     /// [`ClusterError`] when neither the kubelet nor its checkpoint could be read.
-    fn devices(&self, pod: &PodRef, deadline: Instant) -> Result<BTreeMap<String, Vec<String>>, ClusterError>;
+    fn devices(&self, pod: &PodRef, deadline: Instant)
+    -> Result<BTreeMap<String, Vec<String>>, ClusterError>;
 
     /// Writes the network status and posts the events. Events never fail a record.
     ///
@@ -88,7 +89,7 @@ pub struct Record {
     /// The text of the network-status annotation; `None` leaves the annotation alone.
     pub status: Option<String>,
     /// Events to post on the pod.
-    pub events: Vec<Event>,
+    pub events: Vec<PlanEvent>,
 }
 
 /// How a record ended.
@@ -103,7 +104,7 @@ pub enum Recorded {
 }
 
 /// Why a cluster could not be asked. The variants differ in what the caller does next.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ClusterError {
     /// It did not answer in time, or said that it cannot now. Trying again later can help.
     #[error("{attempt}: {reason}")]

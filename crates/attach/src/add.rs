@@ -1,0 +1,336 @@
+//! ADD: the journal first, then the networks in order; whatever fails undoes what was done.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libcni::{Attachment, CniError, CniResult, Entry, Object, Route};
+use plan::{Plan, Planned, PodIdentity, Sandbox};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Failure};
+use crate::host::Host;
+use crate::journal::{Element, Loaded, Own, Requests, Saved, State, Store};
+use crate::lock::{NodeLock, SandboxLock, Slot};
+use crate::netns::PodNetns;
+use crate::route::Wish;
+use crate::undo::Undo;
+use crate::{del, devinfo, netns, route, step};
+
+/// Undoing a failed ADD may take so much longer than the ADD's own deadline.
+const ROLLBACK: Duration = Duration::from_secs(30);
+
+/// What is attached now.
+#[derive(Debug)]
+pub struct Attached {
+    /// In the order of the plan; the first is the default network.
+    pub attachments: Vec<AttachedNetwork>,
+    /// What an administrator may want to know: things that failed and did not matter.
+    pub notes: Vec<String>,
+}
+
+/// One network that is attached now.
+#[derive(Debug)]
+pub struct AttachedNetwork {
+    /// Its place in the plan.
+    pub index: usize,
+    /// The last plugin's result.
+    pub result: CniResult,
+    /// What its device-info file says (N-118).
+    pub device_info: Option<Box<RawValue>>,
+}
+
+/// Attaches all networks of `plan` to `sandbox`, until `deadline`.
+///
+/// # Errors
+/// The first failure (N-97), after everything that had been attached was detached again in reverse order, the failing network
+/// included. What cannot be detached stays in the journal and is named.
+pub fn add(
+    host: &Host,
+    plan: &Plan,
+    sandbox: &Sandbox,
+    identity: &PodIdentity,
+    deadline: Instant,
+) -> Result<Attached, Error> {
+    let id = &sandbox.container_id;
+    let _lock =
+        SandboxLock::acquire(&host.cni_dir, id, deadline).map_err(|error| Error::locked(id, error))?;
+    let _node = NodeLock::shared(&host.cni_dir, deadline)
+        .map_err(|error| Error::node_locked(error, "garbage collection is running on this node"))?;
+    let _slot = Slot::acquire(&host.cni_dir, host.slots, deadline).map_err(|error| {
+        Error::node_locked(error, "too many pods are being attached on this node at once")
+    })?;
+    clear_earlier(host, sandbox, deadline)?;
+
+    let store = Store::new(&host.cni_dir);
+    let elements: Vec<Element> =
+        plan.attachments.iter().map(|planned| element(host, planned, sandbox)).collect();
+    step::reached("before the journal");
+    let saved = store.write(id, &elements).map_err(|source| Error::State {
+        action: "write the journal",
+        path: store.path(id),
+        source,
+    })?;
+    step::reached("after the journal");
+
+    let call = Call { host, plan, sandbox, identity, deadline };
+    // The disk is as slow as the plugins: both are waited for at once.
+    let (done, synced) = thread::scope(|scope| {
+        let sync = scope.spawn(|| saved.sync());
+        let done = call.attach_all(&saved);
+        (done, sync.join())
+    });
+    let failed_sync = match synced {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the thread that wrote it failed".to_owned()),
+    };
+    let (attached, cause) = match (done, failed_sync) {
+        ((attached, None), None) => return Ok(attached),
+        ((attached, Some(cause)), _) => (attached.attachments.len(), cause),
+        ((attached, None), Some(error)) => {
+            let text = format!("cannot put the journal {} on disk: {error}", store.path(id).display());
+            (attached.attachments.len(), (String::new(), CniError::new(CniError::IO, text, "")))
+        }
+    };
+    let (at, cause) = cause;
+    Err(Error::Add { at, cause, left: call.roll_back(&store, elements, attached) })
+}
+
+/// Makes room for a new ADD of a sandbox that has a journal: what a killed ADD or a failed DEL left is undone.
+fn clear_earlier(host: &Host, sandbox: &Sandbox, deadline: Instant) -> Result<(), Error> {
+    let id = &sandbox.container_id;
+    match Store::new(&host.cni_dir).load(id) {
+        Loaded::Missing => return Ok(()),
+        Loaded::Found(elements) => {
+            let here = netns::identity(&sandbox.netns);
+            let attached = |element: &Element| match &element.own {
+                Some(own) => own.state == State::Added && own.netns_id == here,
+                None => true,
+            };
+            if here.is_some() && elements.iter().all(attached) {
+                return Err(Error::Attached(id.clone()));
+            }
+        }
+        Loaded::Broken(_) => {}
+    }
+    del::locked(host, sandbox, &Object::default(), deadline).map_err(Error::Del)
+}
+
+struct Call<'a> {
+    host: &'a Host,
+    plan: &'a Plan,
+    sandbox: &'a Sandbox,
+    identity: &'a PodIdentity,
+    deadline: Instant,
+}
+
+/// Upstream's prefix and the error.
+type Cause = (String, CniError);
+
+impl Call<'_> {
+    /// Attaches until the first failure. The failing network counts as attached: its plugins may have done something.
+    fn attach_all(&self, saved: &Saved) -> (Attached, Option<Cause>) {
+        let mut attached = Attached { attachments: Vec::new(), notes: Vec::new() };
+        for group in groups(&self.plan.attachments) {
+            for (planned, done) in group.iter().zip(self.attach_group(group)) {
+                step::reached("after a delegate's ADD");
+                match done {
+                    Ok((network, note)) => {
+                        attached.attachments.push(network);
+                        attached.notes.extend(note);
+                    }
+                    Err(cause) => return (attached, Some(cause)),
+                }
+                // The state is for people and GC; DEL does not depend on it.
+                if let Err(error) = saved.mark(planned.index, State::Added) {
+                    attached
+                        .notes
+                        .push(format!("the journal still calls {} unfinished: {error}", planned.if_name));
+                }
+            }
+        }
+        (attached, None)
+    }
+
+    fn attach_group(&self, group: &[Planned]) -> Vec<Result<(AttachedNetwork, Option<String>), Cause>> {
+        if let [planned] = group {
+            return vec![self.attach(planned)];
+        }
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                group.iter().map(|planned| (planned, scope.spawn(|| self.attach(planned)))).collect();
+            let joined = threads.into_iter().map(|(planned, thread)| {
+                thread.join().unwrap_or_else(|_| {
+                    Err(self.cause(planned, CniError::new(CniError::INTERNAL, "its thread failed", "")))
+                })
+            });
+            joined.collect()
+        })
+    }
+
+    fn attach(&self, planned: &Planned) -> Result<(AttachedNetwork, Option<String>), Cause> {
+        self.check_name(planned).map_err(|why| self.cause(planned, why))?;
+        let note = self.copy_device_info(planned);
+        step::reached("before a delegate's ADD");
+        let result = self
+            .host
+            .runtime(self.deadline)
+            .add(&planned.network, &self.attachment(planned))
+            .map_err(|error| self.cause(planned, error.to_cni()))?;
+        self.set_default_routes(planned, &result).map_err(|why| {
+            let at = format!("Multus: {}error setting default gateway: ", self.identity.prefix());
+            (at, CniError::new(CniError::INTERNAL, why, ""))
+        })?;
+        let device_info = planned
+            .device_info
+            .as_deref()
+            .and_then(|path| devinfo::collect(path).ok().flatten())
+            .and_then(|object| serde_json::value::to_raw_value(&object).ok());
+        Ok((AttachedNetwork { index: planned.index, result, device_info }, note))
+    }
+
+    /// An interface that is there already is nobody's to take over (C-19, N-40). Upstream's texts.
+    fn check_name(&self, planned: &Planned) -> Result<(), CniError> {
+        let shown = match planned.network.form {
+            libcni::Form::Single => planned.network.plugins.first().map_or("", |plugin| &plugin.plugin_type),
+            libcni::Form::List => "",
+        };
+        let fail = |why: String| {
+            let text = format!(
+                "DelegateAdd: cannot set \"{shown}\" interface name to \"{}\": validateIfName: {why}",
+                planned.if_name
+            );
+            CniError::new(CniError::INTERNAL, text, "")
+        };
+        let netns = PodNetns::open(&self.sandbox.netns).map_err(fail)?;
+        match netns.index_of(&planned.if_name) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(fail(format!("interface name {} already exists", planned.if_name))),
+            Err(error) => Err(fail(error.to_string())),
+        }
+    }
+
+    fn copy_device_info(&self, planned: &Planned) -> Option<String> {
+        let (source, target) = (planned.device_info_source.as_ref()?, planned.device_info.as_ref()?);
+        let error = devinfo::copy(source, target).err()?;
+        // Most device plugins write no such file.
+        (error.kind() != std::io::ErrorKind::NotFound)
+            .then(|| format!("the device information {} was not copied: {error}", source.display()))
+    }
+
+    /// Moves the default routes as the pod asked (N-59, N-60), in the namespace and in the cached result, which CHECK compares.
+    fn set_default_routes(&self, planned: &Planned, result: &CniResult) -> Result<(), String> {
+        let gateways = planned.default_route.clone().unwrap_or_default();
+        let has = |v4: bool| gateways.iter().any(|gateway| gateway.is_ipv4() == v4);
+        let clears = self.plan.clears_default_routes;
+        let wish = Wish {
+            clear_v4: clears && (planned.filter_v4 || has(true)),
+            clear_v6: clears && (planned.filter_v6 || has(false)),
+            gateways,
+        };
+        if wish.is_empty() || (result.interfaces().is_empty() && result.ips().is_empty()) {
+            return Ok(());
+        }
+        let mut netns = PodNetns::open(&self.sandbox.netns)?;
+        route::apply(&mut netns, &planned.if_name, &wish)?;
+        self.rewrite_cache(planned, result, &wish)
+    }
+
+    fn rewrite_cache(&self, planned: &Planned, result: &CniResult, wish: &Wish) -> Result<(), String> {
+        let cleared = |route: &Route| {
+            route::is_default_destination(&route.dst.to_string(), true) && wish.clear_v4
+                || route::is_default_destination(&route.dst.to_string(), false) && wish.clear_v6
+        };
+        let kept = result.routes().iter().filter(|route| !cleared(route)).cloned();
+        let added = wish.gateways.iter().map(|gateway| {
+            let any = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+            any.parse().map(|dst| Route::new(dst, Some(*gateway)))
+        });
+        let routes = kept.map(Ok).chain(added).collect::<Result<Vec<_>, _>>();
+        let routes = routes.map_err(|error| format!("a default route has no destination: {error}"))?;
+        let changed = result.with_routes(routes);
+        let cache = self.host.cache();
+        let network = &planned.network.name;
+        let entry: Option<Entry> = cache
+            .read(network, &self.sandbox.container_id, &planned.if_name)
+            .map_err(|error| error.to_string())?;
+        let Some(mut entry) = entry else { return Ok(()) };
+        entry.result = serde_json::from_slice(changed.bytes()).ok();
+        cache.write(&entry).map_err(|error| error.to_string())
+    }
+
+    fn attachment(&self, planned: &Planned) -> Attachment {
+        Attachment {
+            container_id: self.sandbox.container_id.clone(),
+            netns: self.sandbox.netns.clone(),
+            if_name: planned.if_name.clone(),
+            args: planned.args.clone(),
+            capability_args: planned.capability_args.clone(),
+        }
+    }
+
+    fn cause(&self, planned: &Planned, error: CniError) -> Cause {
+        let PodIdentity { namespace, name, uid, .. } = self.identity;
+        let conf = &planned.network.name;
+        let at = format!("[{namespace}/{name}/{uid}:{conf}]: error adding container to network \"{conf}\": ");
+        (at, error)
+    }
+
+    /// Detaches what was attached and what failed; later networks were never touched. Returns what is left.
+    fn roll_back(&self, store: &Store<'_>, mut elements: Vec<Element>, attached: usize) -> Vec<Failure> {
+        let group = groups(&self.plan.attachments)
+            .find(|group| group.last().is_some_and(|last| last.index >= attached));
+        // All of a group that ran at once may have done something.
+        let touched = group.and_then(|group| group.last()).map_or(elements.len(), |last| last.index + 1);
+        elements.truncate(touched);
+        step::reached("before the rollback");
+        let undo = Undo {
+            host: self.host,
+            sandbox: self.sandbox,
+            runtime_config: &Object::default(),
+            deadline: self.deadline.max(Instant::now()) + ROLLBACK,
+        };
+        let undone = undo.all(elements);
+        let (left, failures): (Vec<_>, Vec<_>) = undone.failed.into_iter().unzip();
+        // If this cannot be written the journal still names all of them, and a DEL of what is gone succeeds.
+        let _ = del::keep(store, &self.sandbox.container_id, &left);
+        failures
+    }
+}
+
+/// Networks that may be attached at once, each other one by itself.
+fn groups(attachments: &[Planned]) -> impl Iterator<Item = &[Planned]> {
+    attachments.chunk_by(|one, next| one.parallel && next.parallel)
+}
+
+fn element(host: &Host, planned: &Planned, sandbox: &Sandbox) -> Element {
+    let request = planned.request.clone();
+    let device = planned.device.as_ref();
+    Element {
+        name: planned.name.clone(),
+        network: planned.network.clone(),
+        requests: Requests {
+            if_name: request.interface.unwrap_or_default(),
+            mac: request.mac.unwrap_or_default(),
+            infiniband_guid: request.infiniband_guid.unwrap_or_default(),
+            ips: request.ips,
+            default_route: planned.default_route.iter().flatten().map(ToString::to_string).collect(),
+            filter_v4: planned.filter_v4,
+            filter_v6: planned.filter_v6,
+            device_id: device.map(|device| device.id.clone()).unwrap_or_default(),
+            resource_name: device.and_then(|device| device.resource.clone()).unwrap_or_default(),
+        },
+        own: Some(Own {
+            state: State::Adding,
+            boot_id: host.boot_id.clone(),
+            netns: sandbox.netns.clone(),
+            netns_id: netns::identity(&sandbox.netns),
+            if_name: planned.if_name.clone(),
+            args: planned.args.clone(),
+            capability_args: planned.capability_args.clone(),
+            device_info: planned.device_info.clone(),
+            primary: planned.primary,
+            ..Own::default()
+        }),
+    }
+}
