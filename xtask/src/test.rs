@@ -18,9 +18,11 @@ const TOOLS: [(&str, &str); 6] = [
 
 const CARGO_DENY: &str = "0.20.2";
 
+type Step = (&'static str, fn() -> Result<()>);
+
 /// Runs all steps, or those whose name is in `only`.
 pub(crate) fn run(only: &[String]) -> Result<()> {
-    let steps: [(&str, fn() -> Result<()>); 6] = [
+    let steps: [Step; 6] = [
         ("format", || cargo(&["fmt", "--all", "--check"], &[])),
         ("lint", || {
             cargo(

@@ -1,4 +1,5 @@
 //! Replays the fuzz corpus: what a fuzzer once found, and the hostile inputs that were written by hand, stay answered.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(unreachable_pub, reason = "the fuzz crate calls them from outside")]
 #[path = "../../fuzz/src/targets.rs"]

@@ -230,7 +230,6 @@ fn write_owner(mut file: &File) {
 
 fn owner_lives(file: &File) -> bool {
     let mut text = String::new();
-    let file = file;
     if file.take(64).read_to_string(&mut text).is_err() {
         return true;
     }

@@ -1,4 +1,5 @@
 //! The verbs, with a recording plugin as every network and a cluster that remembers what it was asked.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
