@@ -1,0 +1,256 @@
+//! One request to the API server: sent on a connection that is kept, repeated while that can help, its answer told apart.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use hyper::Method;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout_at};
+
+use crate::Error;
+use crate::connection::{Answer, Connections, Failure, Target};
+use crate::kubeconfig::{Access, Credentials};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const USER_AGENT_VALUE: &str = concat!("multus-rs/", env!("CARGO_PKG_VERSION"));
+
+/// Where a client's [`Access`] comes from, so that it can be read again when the credentials are not accepted any more.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A kubeconfig, which `thin_entrypoint` rewrites when the token changes.
+    Kubeconfig(PathBuf),
+    /// Given once.
+    Fixed(Access),
+}
+
+impl Source {
+    fn read(&self) -> Result<Access, Error> {
+        match self {
+            Self::Kubeconfig(path) => Access::read(path),
+            Self::Fixed(access) => Ok(access.clone()),
+        }
+    }
+}
+
+/// An API server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    source: Source,
+    state: Mutex<State>,
+    connections: Connections,
+}
+
+#[derive(Debug)]
+struct State {
+    access: Access,
+    target: Target,
+}
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// For error texts: `get pod default/a`.
+    pub(crate) attempt: String,
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) path: String,
+    pub(crate) accept: &'static str,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Bytes,
+}
+
+pub(crate) const JSON: &str = "application/json";
+/// Only the metadata of an object, which halves what a pod weighs; servers that do not know this send the object.
+pub(crate) const METADATA: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
+impl Request {
+    pub(crate) fn get(attempt: String, path: String) -> Self {
+        Self { attempt, method: Method::GET, path, accept: JSON, content_type: "", body: Bytes::new() }
+    }
+
+    pub(crate) fn send(attempt: String, method: Method, path: String, body: Vec<u8>) -> Self {
+        Self { attempt, method, path, accept: JSON, content_type: JSON, body: body.into() }
+    }
+}
+
+/// The API server's `Status` object.
+#[derive(Debug, Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    message: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(source: Source) -> Result<Self, Error> {
+        let access = source.read()?;
+        let target = Target::new(&access)?;
+        Ok(Self { source, state: Mutex::new(State { access, target }), connections: Connections::default() })
+    }
+
+    /// Sends `request` until it is answered with what cannot change by itself.
+    pub(crate) async fn call(&self, request: &Request, deadline: Instant) -> Result<Bytes, Error> {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut read_again = false;
+        let mut last = None;
+        loop {
+            let outcome = timeout_at(deadline.into(), self.once(request)).await;
+            let mut wait = pause;
+            match outcome {
+                Err(_) => return Err(out_of_time(request, started, last)),
+                Ok(Err(Failure::Final(error))) => return Err(error),
+                Ok(Err(Failure::Passing(reason))) => last = Some(reason),
+                Ok(Ok(answer)) => match answer.status.as_u16() {
+                    200..=299 => return Ok(answer.body),
+                    401 if !read_again && self.read_credentials_again().await? => {
+                        read_again = true;
+                        continue;
+                    }
+                    code @ (401 | 403) => {
+                        return Err(Error::Denied {
+                            attempt: request.attempt.clone(),
+                            reason: message(&answer),
+                            code,
+                        });
+                    }
+                    429 | 500 | 502 | 503 | 504 => {
+                        wait = asked_pause(&answer).unwrap_or(pause);
+                        last = Some(message(&answer));
+                    }
+                    code => {
+                        return Err(Error::Refused {
+                            attempt: request.attempt.clone(),
+                            code,
+                            message: message(&answer),
+                        });
+                    }
+                },
+            }
+            if Instant::now() + wait >= deadline {
+                return Err(out_of_time(request, started, last));
+            }
+            sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends `request` and reads the answer as `T`.
+    pub(crate) async fn call_for<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<T, Error> {
+        let body = self.call(request, deadline).await?;
+        read(request, &body)
+    }
+
+    async fn once(&self, request: &Request) -> Result<Answer, Failure> {
+        let (target, authorization) = {
+            let state = self.state.lock().await;
+            (state.target.clone(), authorization(&state.access.credentials).map_err(Failure::Final)?)
+        };
+        let mut head = hyper::Request::builder()
+            .method(request.method.clone())
+            .uri(target.uri(&request.path))
+            .header(HOST, target.authority())
+            .header(USER_AGENT, USER_AGENT_VALUE)
+            .header(ACCEPT, request.accept);
+        if !request.content_type.is_empty() {
+            head = head.header(CONTENT_TYPE, request.content_type);
+        }
+        if let Some(value) = authorization {
+            head = head.header(AUTHORIZATION, value);
+        }
+        let message = head
+            .body(http_body_util::Full::new(request.body.clone()))
+            .map_err(|error| Failure::Final(Error::config(&request.attempt, error)))?;
+        self.connections.exchange(&target, message).await
+    }
+
+    /// Whether the credentials were read again and are others than before.
+    async fn read_credentials_again(&self) -> Result<bool, Error> {
+        let mut state = self.state.lock().await;
+        if matches!(self.source, Source::Fixed(_)) {
+            return Ok(false);
+        }
+        let access = self.source.read()?;
+        if access == state.access {
+            return Ok(false);
+        }
+        *state = State { target: Target::new(&access)?, access };
+        self.connections.forget().await;
+        Ok(true)
+    }
+}
+
+/// Reads an answer's body.
+pub(crate) fn read<T: DeserializeOwned>(request: &Request, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body)
+        .map_err(|error| Error::unavailable(&request.attempt, format!("the answer cannot be read: {error}")))
+}
+
+/// `name` as one segment of a path. Names that would change the path are refused with client-go's text.
+pub(crate) fn segment(name: &str) -> Result<String, String> {
+    use std::fmt::Write as _;
+    if name.is_empty() {
+        return Err("resource name may not be empty".to_owned());
+    }
+    if matches!(name, "." | "..") {
+        return Err(format!("invalid resource name {name:?}: [may not be '{name}']"));
+    }
+    if let Some(wrong) = name.chars().find(|c| matches!(c, '/' | '%')) {
+        return Err(format!("invalid resource name {name:?}: [may not contain '{wrong}']"));
+    }
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            segment.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(segment, "%{byte:02X}");
+        }
+    }
+    Ok(segment)
+}
+
+fn authorization(credentials: &Credentials) -> Result<Option<String>, Error> {
+    Ok(match credentials {
+        Credentials::None => None,
+        Credentials::Token(token) => Some(format!("Bearer {}", token.trim())),
+        Credentials::TokenFile(path) => {
+            let token = std::fs::read_to_string(path)
+                .map_err(|error| Error::config(format!("read token file {}", path.display()), error))?;
+            Some(format!("Bearer {}", token.trim()))
+        }
+        Credentials::Basic(user, password) => {
+            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+            Some(format!("Basic {pair}"))
+        }
+    })
+}
+
+fn message(answer: &Answer) -> String {
+    let status: Status = serde_json::from_slice(&answer.body).unwrap_or_default();
+    status.message.filter(|message| !message.is_empty()).unwrap_or_else(|| answer.status.to_string())
+}
+
+fn asked_pause(answer: &Answer) -> Option<Duration> {
+    let seconds = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).clamp(FIRST_PAUSE, LONGEST_PAUSE))
+}
+
+fn out_of_time(request: &Request, started: Instant, last: Option<String>) -> Error {
+    let waited = started.elapsed().as_secs_f32();
+    let reason = match last {
+        None => format!("no answer from the API server within {waited:.1} s"),
+        Some(last) => format!("gave up after {waited:.1} s: {last}"),
+    };
+    Error::unavailable(&request.attempt, reason)
+}
