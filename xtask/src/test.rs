@@ -88,23 +88,25 @@ pub(crate) fn install_tools() -> Result<()> {
     }
     let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
     crate::say(&format!("== installing {}", packages.join(", ")));
-    for arguments in [vec!["update", "-qq"], [vec!["install", "-y", "-qq"], packages.clone()].concat()] {
+    install(&packages)
+}
+
+/// Installs Debian packages.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    for arguments in [vec!["update", "-qq"], [vec!["install", "-y", "-qq"], packages.to_vec()].concat()] {
         let ended = Command::new("apt-get")
             .args(&arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .stdout(std::process::Stdio::null())
             .status();
         if !ended.is_ok_and(|status| status.success()) {
-            bail!(
-                "the tests need these packages, and apt-get could not install them: {}",
-                packages.join(" ")
-            );
+            bail!("apt-get could not install these packages; they are needed here: {}", packages.join(" "));
         }
     }
     Ok(())
 }
 
-fn on_path(tool: &str) -> bool {
+pub(crate) fn on_path(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(Into::into))

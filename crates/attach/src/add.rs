@@ -89,11 +89,12 @@ pub fn add(
         ((attached, Some(cause)), _) => (attached.attachments.len(), cause),
         ((attached, None), Some(error)) => {
             let text = format!("cannot put the journal {} on disk: {error}", store.path(id).display());
-            (attached.attachments.len(), (String::new(), CniError::new(CniError::IO, text, "")))
+            let error = CniError::new(CniError::IO, text, "");
+            (attached.attachments.len(), Cause { at: String::new(), error, ran: false })
         }
     };
-    let (at, cause) = cause;
-    Err(Error::Add { at, cause, left: call.roll_back(&store, elements, attached) })
+    let left = call.roll_back(&store, elements, attached, cause.ran);
+    Err(Error::Add { at: cause.at, cause: cause.error, left })
 }
 
 /// Makes room for a new ADD of a sandbox that has a journal: what a killed ADD or a failed DEL left is undone.
@@ -124,8 +125,14 @@ struct Call<'a> {
     deadline: Instant,
 }
 
-/// Upstream's prefix and the error.
-type Cause = (String, CniError);
+/// Why a network is not attached.
+struct Cause {
+    /// Upstream's prefix.
+    at: String,
+    error: CniError,
+    /// Whether its plugins were run, so that there may be something to undo.
+    ran: bool,
+}
 
 impl Call<'_> {
     /// Attaches until the first failure. The failing network counts as attached: its plugins may have done something.
@@ -169,7 +176,7 @@ impl Call<'_> {
     }
 
     fn attach(&self, planned: &Planned) -> Result<(AttachedNetwork, Option<String>), Cause> {
-        self.check_name(planned).map_err(|why| self.cause(planned, why))?;
+        self.check_name(planned).map_err(|why| Cause { ran: false, ..self.cause(planned, why) })?;
         let note = self.copy_device_info(planned);
         step::reached("before a delegate's ADD");
         let result = self
@@ -179,7 +186,7 @@ impl Call<'_> {
             .map_err(|error| self.cause(planned, error.to_cni()))?;
         self.set_default_routes(planned, &result).map_err(|why| {
             let at = format!("Multus: {}error setting default gateway: ", self.identity.prefix());
-            (at, CniError::new(CniError::INTERNAL, why, ""))
+            Cause { at, error: CniError::new(CniError::INTERNAL, why, ""), ran: true }
         })?;
         let device_info = planned
             .device_info
@@ -273,15 +280,25 @@ impl Call<'_> {
         let PodIdentity { namespace, name, uid, .. } = self.identity;
         let conf = &planned.network.name;
         let at = format!("[{namespace}/{name}/{uid}:{conf}]: error adding container to network \"{conf}\": ");
-        (at, error)
+        Cause { at, error, ran: true }
     }
 
     /// Detaches what was attached and what failed; later networks were never touched. Returns what is left.
-    fn roll_back(&self, store: &Store<'_>, mut elements: Vec<Element>, attached: usize) -> Vec<Failure> {
+    fn roll_back(
+        &self,
+        store: &Store<'_>,
+        mut elements: Vec<Element>,
+        attached: usize,
+        ran: bool,
+    ) -> Vec<Failure> {
         let group = groups(&self.plan.attachments)
             .find(|group| group.last().is_some_and(|last| last.index >= attached));
         // All of a group that ran at once may have done something.
-        let touched = group.and_then(|group| group.last()).map_or(elements.len(), |last| last.index + 1);
+        let touched = match group {
+            None => elements.len(),
+            Some([_]) if !ran => attached,
+            Some(group) => group.last().map_or(elements.len(), |last| last.index + 1),
+        };
         elements.truncate(touched);
         step::reached("before the rollback");
         let undo = Undo {

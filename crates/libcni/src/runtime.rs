@@ -83,11 +83,13 @@ impl Runtime {
         Ok(result)
     }
 
-    /// Detaches, with the cached result as `prevResult`. A cache file that cannot be read is as good as none
-    /// (C-87). Configurations before 0.4.0 get the result too, when there is one: plugins of that age ignore
-    /// it, later ones undo more with it.
+    /// Detaches, with the cached result as `prevResult`. A cache file that cannot be read is as good as none (C-87), and so is
+    /// one of a configuration before 0.4.0, whose plugins know no `prevResult` on DEL.
     pub fn del(&self, network: &Network, attachment: &Attachment) -> Result<(), Error> {
-        let prev = self.cached_result(network, attachment).unwrap_or_default();
+        let prev = match network.version() < Version::V0_4_0 {
+            true => None,
+            false => self.cached_result(network, attachment).unwrap_or_default(),
+        };
         self.del_with(network, attachment, prev.as_ref())
     }
 
