@@ -158,11 +158,11 @@ fn c87_del_goes_on_without_a_result_when_the_cache_is_corrupt() {
 }
 
 #[test]
-fn c87_older_configurations_get_a_cached_result_too() {
+fn c87_configurations_before_0_4_0_get_no_result_on_del() {
     let bed = chain_bed("0.3.1");
     bed.runtime.add(&chain("0.3.1"), &attachment()).unwrap();
     bed.runtime.del(&chain("0.3.1"), &attachment()).unwrap();
-    assert_eq!(bed.stdin("one.DEL")["prevResult"]["cniVersion"], "0.3.1");
+    assert_eq!(bed.stdin("one.DEL").get("prevResult"), None);
 }
 
 #[test]
