@@ -1,2 +1,44 @@
-//! Skeleton.
-fn main() {}
+//! The program on the node. One file with several names, as an image and a host want few and small ones:
+//!
+//! | called as | is |
+//! |---|---|
+//! | `multus`, or anything not listed | the CNI plugin, with an API server or a directory of manifests behind it |
+//! | `thin_entrypoint` | installs the plugin, its kubeconfig and its configuration on a node, and keeps them right |
+//! | `install_multus` | copies the plugin to the node |
+//! | `kubeconfig_generator` | keeps a client certificate and writes a kubeconfig that uses it |
+//! | `passthru` | a CNI plugin that does nothing, first in an auxiliary chain |
+//!
+//! Start reading at `thin.rs`.
+
+mod install_multus;
+mod kubeconfig_generator;
+mod log;
+mod passthru;
+mod thin;
+mod thin_entrypoint;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let called = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    match Path::new(&called).file_name().and_then(|name| name.to_str()) {
+        Some("thin_entrypoint") => thin_entrypoint::run(&arguments),
+        Some("install_multus") => install_multus::run(&arguments),
+        Some("kubeconfig_generator") => kubeconfig_generator::run(&arguments),
+        Some("passthru") => passthru::run(&arguments),
+        _ => thin::run(&arguments),
+    }
+}
+
+/// What `-version` prints after the program's name, in upstream's shape.
+pub(crate) fn version() -> String {
+    format!(
+        "version:v{}(multus-rs), commit:{}, date:{}",
+        env!("CARGO_PKG_VERSION"),
+        option_env!("MULTUS_COMMIT").unwrap_or("unknown commit"),
+        option_env!("MULTUS_DATE").unwrap_or("unknown date"),
+    )
+}

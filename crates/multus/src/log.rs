@@ -1,0 +1,222 @@
+//! The log of a one-shot process: `logToStderr`, `logFile`, `logLevel` and `logOptions` of the netconf.
+//!
+//! Plugins of many pods append to one file at the same time, so each line is a single write to a file opened for appending, and
+//! the file is rotated under a lock. File names are lumberjack's (`multus-2026-01-02T03-04-05.678.log.gz`), because that is what
+//! upstream leaves and what log shippers match.
+
+use std::fmt::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::{Level, Log};
+use jiff::Zoned;
+use rustix::fs::{FlockOperation, flock};
+
+/// `logOptions`, in lumberjack's units; the defaults are upstream's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rotation {
+    /// Megabytes after which a new file is begun.
+    pub(crate) max_size: u64,
+    /// Days after which an old file goes; 0 keeps it.
+    pub(crate) max_age: u64,
+    /// Old files to keep; 0 keeps all.
+    pub(crate) max_backups: usize,
+    /// Whether old files are packed.
+    pub(crate) compress: bool,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { max_size: 100, max_age: 5, max_backups: 5, compress: true }
+    }
+}
+
+/// Where this process's lines go.
+#[derive(Debug)]
+pub(crate) struct ProcessLog {
+    level: Level,
+    to_stderr: bool,
+    file: Option<File>,
+}
+
+impl ProcessLog {
+    /// A log that shows `level` and what matters more. A file that cannot be opened is reported on stderr and left out: a pod
+    /// does not fail because of a log.
+    pub(crate) fn new(level: Level, to_stderr: bool, file: Option<&Path>, rotation: Rotation) -> Self {
+        let file = file.and_then(|path| match open(path, rotation) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                let _ = writeln!(
+                    io::stderr(),
+                    "multus logging: cannot open log file {}: {error}",
+                    path.display()
+                );
+                None
+            }
+        });
+        Self { level, to_stderr, file }
+    }
+}
+
+impl Log for ProcessLog {
+    fn line(&self, level: Level, text: fmt::Arguments<'_>) {
+        if level > self.level || (!self.to_stderr && self.file.is_none()) {
+            return;
+        }
+        let mut line = String::new();
+        let now = Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z");
+        // Writing to a String cannot fail, and a log line that stderr or the disk does not take is lost by design.
+        let _ = writeln!(line, "{now} [{}] {text}", level.as_str());
+        if self.to_stderr {
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+        if let Some(mut file) = self.file.as_ref() {
+            let _ = file.write_all(line.as_bytes());
+        }
+    }
+}
+
+fn open(path: &Path, rotation: Rotation) -> io::Result<File> {
+    if let Some(parent) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    if too_large(path, rotation) {
+        rotate(path, rotation)?;
+    }
+    append(path)
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+fn too_large(path: &Path, rotation: Rotation) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.len() >= rotation.max_size.saturating_mul(1 << 20))
+}
+
+/// Moves the full file aside. The lock is on the file itself; whoever gets it second finds a small new file and leaves it.
+fn rotate(path: &Path, rotation: Rotation) -> io::Result<()> {
+    let full = append(path)?;
+    flock(&full, FlockOperation::LockExclusive)?;
+    if !too_large(path, rotation) {
+        return Ok(());
+    }
+    let moved = backup_name(path, &Zoned::now());
+    fs::rename(path, &moved)?;
+    if rotation.compress {
+        pack(&moved)?;
+    }
+    prune(path, rotation)
+}
+
+fn pack(path: &Path) -> io::Result<()> {
+    let mut packed = path.as_os_str().to_owned();
+    packed.push(".gz");
+    let out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&packed)?;
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
+    io::copy(&mut File::open(path)?, &mut encoder)?;
+    encoder.finish()?;
+    fs::remove_file(path)
+}
+
+fn prune(path: &Path, rotation: Rotation) -> io::Result<()> {
+    let mut backups = backups(path)?;
+    backups.sort();
+    let surplus = match rotation.max_backups {
+        0 => 0,
+        keep => backups.len().saturating_sub(keep),
+    };
+    let oldest = Duration::from_secs(rotation.max_age.saturating_mul(24 * 3600));
+    for (index, backup) in backups.iter().enumerate() {
+        let aged =
+            rotation.max_age > 0 && fs::metadata(backup)?.modified()?.elapsed().is_ok_and(|age| age > oldest);
+        if index < surplus || aged {
+            fs::remove_file(backup)?;
+        }
+    }
+    Ok(())
+}
+
+/// Rotated files of `path`; their names sort by age.
+fn backups(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let (Some(dir), Some(stem)) = (path.parent(), path.file_stem()) else {
+        return Ok(Vec::new());
+    };
+    let prefix = format!("{}-", stem.to_string_lossy());
+    let suffix = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?.path();
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let stamp = name.strip_prefix(&prefix).map(|rest| rest.strip_suffix(".gz").unwrap_or(rest));
+        if stamp.and_then(|rest| rest.strip_suffix(&suffix)).is_some_and(is_stamp) {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
+fn is_stamp(text: &str) -> bool {
+    text.len() == "2026-01-02T03-04-05.678".len()
+        && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'T' | b'.'))
+}
+
+fn backup_name(path: &Path, now: &Zoned) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
+    path.with_file_name(format!("{stem}-{}{extension}", now.strftime("%Y-%m-%dT%H-%M-%S.%3f")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(path: &Path) -> Vec<String> {
+        fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_line_has_time_level_and_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/multus.log");
+        let log = ProcessLog::new(Level::Error, false, Some(&path), Rotation::default());
+        log.line(Level::Error, format_args!("it broke"));
+        log.line(Level::Verbose, format_args!("not shown"));
+        let lines = lines(&path);
+        assert_eq!(lines.len(), 1);
+        let (time, rest) = lines[0].split_once(' ').unwrap();
+        assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+        assert_eq!(rest, "[error] it broke");
+    }
+
+    #[test]
+    fn q35_a_full_file_is_rotated_packed_and_pruned() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("multus.log");
+        let rotation = Rotation { max_size: 1, max_age: 5, max_backups: 2, compress: true };
+        for day in 1..=3 {
+            fs::write(dir.path().join(format!("multus-2026-01-0{day}T00-00-00.000.log.gz")), "old").unwrap();
+        }
+        fs::write(dir.path().join("multus-notes.log"), "not ours").unwrap();
+        fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
+        ProcessLog::new(Level::Error, false, Some(&path), rotation).line(Level::Error, format_args!("new"));
+        assert_eq!(lines(&path).len(), 1);
+        let mut backups = backups(&path).unwrap();
+        backups.sort();
+        assert_eq!(backups.len(), 2, "{backups:?}");
+        assert!(backups[1].to_string_lossy().ends_with(".log.gz"));
+        assert!(fs::metadata(&backups[1]).unwrap().len() < 1 << 16);
+        assert!(dir.path().join("multus-notes.log").exists());
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_opened_fails_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = ProcessLog::new(Level::Debug, false, Some(dir.path()), Rotation::default());
+        log.line(Level::Error, format_args!("nowhere to go"));
+        assert!(log.file.is_none());
+    }
+}

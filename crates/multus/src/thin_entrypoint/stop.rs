@@ -1,0 +1,50 @@
+//! The wish to end: SIGINT or SIGTERM. The second one ends the process at once.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{flag, low_level::pipe};
+
+/// Waits for it.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    receiver: UnixStream,
+}
+
+impl Stop {
+    /// Listens for the signals.
+    pub(crate) fn on_signals() -> io::Result<Self> {
+        let (receiver, sender) = UnixStream::pair()?;
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag down and raises it.
+            flag::register_conditional_shutdown(signal, 1, Arc::clone(&asked))?;
+            flag::register(signal, Arc::clone(&asked))?;
+            pipe::register(signal, sender.try_clone()?)?;
+        }
+        Ok(Self { receiver })
+    }
+
+    /// A stop that another thread asks for by writing to, or closing, the other end.
+    #[cfg(test)]
+    pub(crate) fn by_hand() -> io::Result<(Self, UnixStream)> {
+        let (receiver, sender) = UnixStream::pair()?;
+        Ok((Self { receiver }, sender))
+    }
+
+    /// Waits as long as `limit`; returns whether it came.
+    pub(crate) fn within(&self, limit: Duration) -> bool {
+        let mut byte = [0];
+        match self.receiver.set_read_timeout(Some(limit)).and_then(|()| (&self.receiver).read(&mut byte)) {
+            Ok(_) => true,
+            Err(error) => !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+            ),
+        }
+    }
+}
