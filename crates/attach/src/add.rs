@@ -52,7 +52,7 @@ pub fn add(
     deadline: Instant,
 ) -> Result<Attached, Error> {
     let id = &sandbox.container_id;
-    let _lock =
+    let lock =
         SandboxLock::acquire(&host.cni_dir, id, deadline).map_err(|error| Error::locked(id, error))?;
     let _node = NodeLock::shared(&host.cni_dir, deadline)
         .map_err(|error| Error::node_locked(error, "garbage collection is running on this node"))?;
@@ -105,8 +105,9 @@ fn clear_earlier(host: &Host, sandbox: &Sandbox, deadline: Instant) -> Result<()
         Loaded::Found(elements) => {
             let here = netns::identity(&sandbox.netns);
             let attached = |element: &Element| match &element.own {
-                Some(own) => own.state == State::Added && own.netns_id == here,
-                None => true,
+                // Inodes of namespaces start from the same number after every boot.
+                Some(own) => own.state == State::Added && own.boot_id == host.boot_id && own.netns_id == here,
+                None => has_result_for(host, sandbox),
             };
             if here.is_some() && elements.iter().all(attached) {
                 return Err(Error::Attached(id.clone()));
@@ -115,6 +116,12 @@ fn clear_earlier(host: &Host, sandbox: &Sandbox, deadline: Instant) -> Result<()
         Loaded::Broken(_) => {}
     }
     del::locked(host, sandbox, &Object::default(), deadline).map_err(Error::Del)
+}
+
+/// Whether the result cache knows this sandbox in this namespace. Upstream's journal does not say for which one it is.
+fn has_result_for(host: &Host, sandbox: &Sandbox) -> bool {
+    let entries = host.cache().list().map(|listing| listing.entries).unwrap_or_default();
+    entries.iter().any(|entry| entry.container_id == sandbox.container_id && entry.netns == sandbox.netns)
 }
 
 struct Call<'a> {
@@ -301,13 +308,8 @@ impl Call<'_> {
         };
         elements.truncate(touched);
         step::reached("before the rollback");
-        let undo = Undo {
-            host: self.host,
-            sandbox: self.sandbox,
-            runtime_config: &Object::default(),
-            deadline: self.deadline.max(Instant::now()) + ROLLBACK,
-        };
-        let undone = undo.all(elements);
+        let deadline = self.deadline.max(Instant::now()) + ROLLBACK;
+        let undone = Undo::new(self.host, self.sandbox, deadline).all(elements);
         let (left, failures): (Vec<_>, Vec<_>) = undone.failed.into_iter().unzip();
         // If this cannot be written the journal still names all of them, and a DEL of what is gone succeeds.
         let _ = del::keep(store, &self.sandbox.container_id, &left);

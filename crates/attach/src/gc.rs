@@ -121,13 +121,14 @@ impl Sweep<'_> {
             let name = format!("{} of sandbox {id}", entry.if_name);
             let sandbox = Sandbox { container_id: id, ..Sandbox::default() };
             let Some(element) = del::element_of(self.host, entry, &sandbox) else { continue };
-            let undo = Undo {
-                host: self.host,
-                sandbox: &sandbox,
-                runtime_config: &Object::default(),
-                deadline: self.deadline,
-            };
-            match undo.all(vec![element]).failed.pop() {
+            if element.network.disable_gc {
+                continue;
+            }
+            // Only a DEL that could not share the node's lock, on a read-only disk, can still be at work there.
+            let Ok(lock) = SandboxLock::try_acquire(&self.host.cni_dir, &sandbox.container_id) else { continue };
+            let undone = Undo::new(self.host, &sandbox, self.deadline).all(vec![element]);
+            lock.release_and_remove();
+            match undone.failed.into_iter().next() {
                 None => self.report.done.push(name),
                 Some((_, failure)) => self.errors.push(format!("{name}: {}", failure.error)),
             }
@@ -156,9 +157,11 @@ impl Sweep<'_> {
         }
         for network in networks.into_values() {
             let mut valid = attached.get(&network.name).cloned().unwrap_or_default();
-            valid.extend(
-                self.valid.iter().map(|listed| (listed.container_id.clone(), listed.if_name.clone())),
-            );
+            // Of a sandbox with a journal the journal knows better; the runtime's own entry is about the default network.
+            let is_primary = primary.is_some_and(|primary| primary.name == network.name);
+            let listed =
+                self.valid.iter().filter(|listed| is_primary || !journals.contains_key(&listed.container_id));
+            valid.extend(listed.map(|listed| (listed.container_id.clone(), listed.if_name.clone())));
             let valid: Vec<_> = valid
                 .into_iter()
                 .map(|(container_id, if_name)| GcAttachment { container_id, if_name })

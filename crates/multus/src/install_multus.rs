@@ -36,9 +36,12 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn install(arguments: &[String], source: &Path, output: &mut dyn Write) -> Result<ExitCode, String> {
-    let values = flags::parse(&FLAGS, arguments)?;
+    let values = match flags::parse(&FLAGS, arguments) {
+        Ok(values) => values,
+        Err(error) => return Ok(flags::unknown(&error)),
+    };
     if values.is_on("help") {
-        let _ = output.write_all(flags::usage("install_multus", &FLAGS).as_bytes());
+        let _ = io::stderr().write_all(flags::usage("install_multus", &FLAGS).as_bytes());
         // Upstream's code; init containers of others may rely on it.
         return Ok(ExitCode::FAILURE);
     }
@@ -53,7 +56,7 @@ fn install(arguments: &[String], source: &Path, output: &mut dyn Write) -> Resul
             .map_err(|error| format!("failed to copy file {name}: to {}: {error}", destination.display()))
     };
     copy(plugin)?;
-    let _ = writeln!(output, "multus {} copy succeeded!", source.join(plugin).display());
+    let _ = writeln!(output, "multus {plugin} copy succeeded!");
     copy("passthru")?;
     let _ = writeln!(output, "passthru cni {} copy succeeded!", source.join("passthru").display());
     Ok(ExitCode::SUCCESS)

@@ -39,9 +39,12 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn generate(arguments: &[String]) -> Result<ExitCode, String> {
-    let values = flags::parse(&FLAGS, arguments)?;
+    let values = match flags::parse(&FLAGS, arguments) {
+        Ok(values) => values,
+        Err(error) => return Ok(flags::unknown(&error)),
+    };
     if values.is_on("help") {
-        let _ = io::stdout().write_all(flags::usage("kubeconfig_generator", &FLAGS).as_bytes());
+        let _ = io::stderr().write_all(flags::usage("kubeconfig_generator", &FLAGS).as_bytes());
         // Upstream's code.
         return Ok(ExitCode::FAILURE);
     }

@@ -34,10 +34,11 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let options = match Options::read(arguments, &|name| std::env::var(name).ok()) {
         Ok(Asked::Run(options)) => *options,
         Ok(Asked::Help(text)) => {
-            let _ = io::stdout().write_all(text.as_bytes());
+            let _ = io::stderr().write_all(text.as_bytes());
             // Upstream's code.
             return ExitCode::FAILURE;
         }
+        Ok(Asked::Unknown(error)) => return flags::unknown(&error),
         Err(error) => return failed(&error),
     };
     match Stop::on_signals().map_err(|error| format!("cannot listen for signals: {error}")) {

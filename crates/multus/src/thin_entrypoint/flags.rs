@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 /// A flag.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +134,12 @@ impl Values {
         }
         Ok(())
     }
+}
+
+/// Ends a program that was called with what it does not know; pflag's code.
+pub(crate) fn unknown(error: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{error}; --help shows what there is");
+    ExitCode::from(2)
 }
 
 /// The list of flags for a person.

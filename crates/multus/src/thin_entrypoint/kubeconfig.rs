@@ -62,7 +62,7 @@ fn text(options: &Options) -> Result<String, String> {
          \x20   cluster: local\n\
          \x20   user: multus\n\
          current-context: multus-context\n",
-        server = options.server,
+        server = options.server.as_deref().unwrap_or_default(),
         // A JSON string is a YAML string.
         token = serde_json::Value::from(token),
     ))

@@ -47,6 +47,8 @@ const SKIP_TLS_VERIFY: Flag = switch("skip-tls-verify", false, "");
 pub(crate) enum Asked {
     /// The list of flags.
     Help(String),
+    /// Flags that it does not know.
+    Unknown(String),
     /// To run.
     Run(Box<Options>),
 }
@@ -78,8 +80,8 @@ pub(crate) struct Options {
     pub(crate) skip_watch: bool,
     pub(crate) skip_binary: bool,
     pub(crate) skip_tls_verify: bool,
-    /// `proto://host:port` of the API server.
-    pub(crate) server: String,
+    /// `proto://host:port` of the API server, or why it is not known; [`Options::check_files`] tells it after what is missing.
+    pub(crate) server: Result<String, String>,
     /// The directory with `token` and `ca.crt`.
     pub(crate) service_account: PathBuf,
     /// Where ADDs leave records.
@@ -93,7 +95,10 @@ impl Options {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Asked, String> {
         let all: Vec<Flag> = FLAGS.into_iter().chain([SKIP_TLS_VERIFY]).collect();
-        let values = flags::parse(&all, arguments)?;
+        let values = match flags::parse(&all, arguments) {
+            Ok(values) => values,
+            Err(error) => return Ok(Asked::Unknown(error)),
+        };
         if values.is_on("help") {
             return Ok(Asked::Help(flags::usage("thin_entrypoint", &all)));
         }
@@ -123,7 +128,7 @@ impl Options {
             skip_watch: values.is_on("skip-config-watch"),
             skip_binary: values.is_on("skip-multus-binary-copy"),
             skip_tls_verify: values.is_on("skip-tls-verify"),
-            server: server(environment)?,
+            server: server(environment),
             service_account: PathBuf::from(SERVICE_ACCOUNT),
             spool: PathBuf::from(engine::spool::DEFAULT_DIR),
         })))
@@ -144,7 +149,10 @@ impl Options {
         found("cni-conf-dir", &self.conf_dir)?;
         found("cni-bin-dir", &self.bin_dir)?;
         found("multus-bin-file", &self.bin_file)?;
-        self.conf_file.as_ref().map_or(Ok(()), |file| found("multus-conf-file", file))
+        if let Some(file) = &self.conf_file {
+            found("multus-conf-file", file)?;
+        }
+        self.server.clone().map(drop)
     }
 }
 
