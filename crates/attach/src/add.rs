@@ -20,7 +20,7 @@ use crate::{del, devinfo, netns, route, step};
 const ROLLBACK: Duration = Duration::from_secs(30);
 
 /// What is attached now.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Attached {
     /// In the order of the plan; the first is the default network.
     pub attachments: Vec<AttachedNetwork>,
@@ -52,8 +52,7 @@ pub fn add(
     deadline: Instant,
 ) -> Result<Attached, Error> {
     let id = &sandbox.container_id;
-    let lock =
-        SandboxLock::acquire(&host.cni_dir, id, deadline).map_err(|error| Error::locked(id, error))?;
+    let lock = SandboxLock::acquire(&host.cni_dir, id, deadline).map_err(|error| Error::locked(id, error))?;
     let _node = NodeLock::shared(&host.cni_dir, deadline)
         .map_err(|error| Error::node_locked(error, "garbage collection is running on this node"))?;
     let _slot = Slot::acquire(&host.cni_dir, host.slots, deadline).map_err(|error| {
@@ -84,16 +83,18 @@ pub fn add(
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("the thread that wrote it failed".to_owned()),
     };
-    let (attached, cause) = match (done, failed_sync) {
-        ((attached, None), None) => return Ok(attached),
-        ((attached, Some(cause)), _) => (attached.attachments.len(), cause),
-        ((attached, None), Some(error)) => {
+    let cause = match (done.cause, failed_sync) {
+        (None, None) => return Ok(done.attached),
+        (Some(cause), _) => cause,
+        (None, Some(error)) => {
             let text = format!("cannot put the journal {} on disk: {error}", store.path(id).display());
-            let error = CniError::new(CniError::IO, text, "");
-            (attached.attachments.len(), Cause { at: String::new(), error, ran: false })
+            Cause { at: String::new(), error: CniError::new(CniError::IO, text, ""), ran: false }
         }
     };
-    let left = call.roll_back(&store, elements, attached, cause.ran);
+    let left = call.roll_back(&store, elements, &done.touched);
+    if left.is_empty() {
+        lock.release_and_remove();
+    }
     Err(Error::Add { at: cause.at, cause: cause.error, left })
 }
 
@@ -132,6 +133,16 @@ struct Call<'a> {
     deadline: Instant,
 }
 
+/// How far attaching came.
+#[derive(Default)]
+struct Done {
+    attached: Attached,
+    /// The places of the networks whose plugins were run, so that there may be something to undo.
+    touched: Vec<usize>,
+    /// The first failure.
+    cause: Option<Cause>,
+}
+
 /// Why a network is not attached.
 struct Cause {
     /// Upstream's prefix.
@@ -142,28 +153,34 @@ struct Cause {
 }
 
 impl Call<'_> {
-    /// Attaches until the first failure. The failing network counts as attached: its plugins may have done something.
-    fn attach_all(&self, saved: &Saved) -> (Attached, Option<Cause>) {
-        let mut attached = Attached { attachments: Vec::new(), notes: Vec::new() };
+    /// Attaches until the first failure (N-97). A failing network counts as touched: its plugins may have done something.
+    fn attach_all(&self, saved: &Saved) -> Done {
+        let mut done = Done::default();
         for group in groups(&self.plan.attachments) {
-            for (planned, done) in group.iter().zip(self.attach_group(group)) {
+            for (planned, outcome) in group.iter().zip(self.attach_group(group)) {
                 step::reached("after a delegate's ADD");
-                match done {
-                    Ok((network, note)) => {
-                        attached.attachments.push(network);
-                        attached.notes.extend(note);
-                    }
-                    Err(cause) => return (attached, Some(cause)),
+                if outcome.as_ref().err().is_none_or(|cause| cause.ran) {
+                    done.touched.push(planned.index);
                 }
-                // The state is for people and GC; DEL does not depend on it.
-                if let Err(error) = saved.mark(planned.index, State::Added) {
-                    attached
-                        .notes
-                        .push(format!("the journal still calls {} unfinished: {error}", planned.if_name));
+                match outcome {
+                    Ok((network, note)) => {
+                        done.attached.attachments.push(network);
+                        done.attached.notes.extend(note);
+                        // The state is for people and GC; DEL does not depend on it.
+                        if let Err(error) = saved.mark(planned.index, State::Added) {
+                            let note =
+                                format!("the journal still calls {} unfinished: {error}", planned.if_name);
+                            done.attached.notes.push(note);
+                        }
+                    }
+                    Err(cause) => done.cause = done.cause.or(Some(cause)),
                 }
             }
+            if done.cause.is_some() {
+                break;
+            }
         }
-        (attached, None)
+        done
     }
 
     fn attach_group(&self, group: &[Planned]) -> Vec<Result<(AttachedNetwork, Option<String>), Cause>> {
@@ -290,23 +307,11 @@ impl Call<'_> {
         Cause { at, error, ran: true }
     }
 
-    /// Detaches what was attached and what failed; later networks were never touched. Returns what is left.
-    fn roll_back(
-        &self,
-        store: &Store<'_>,
-        mut elements: Vec<Element>,
-        attached: usize,
-        ran: bool,
-    ) -> Vec<Failure> {
-        let group = groups(&self.plan.attachments)
-            .find(|group| group.last().is_some_and(|last| last.index >= attached));
-        // All of a group that ran at once may have done something.
-        let touched = match group {
-            None => elements.len(),
-            Some([_]) if !ran => attached,
-            Some(group) => group.last().map_or(elements.len(), |last| last.index + 1),
-        };
-        elements.truncate(touched);
+    /// Detaches what was attached and what failed; the others were never touched. Returns what is left.
+    fn roll_back(&self, store: &Store<'_>, elements: Vec<Element>, touched: &[usize]) -> Vec<Failure> {
+        let numbered = elements.into_iter().enumerate();
+        let elements: Vec<Element> =
+            numbered.filter(|(index, _)| touched.contains(index)).map(|(_, element)| element).collect();
         step::reached("before the rollback");
         let deadline = self.deadline.max(Instant::now()) + ROLLBACK;
         let undone = Undo::new(self.host, self.sandbox, deadline).all(elements);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use libcni::{Network, Object};
+use libcni::Network;
 use plan::{PlanEvent, Sandbox, SpecMode};
 
 use crate::error::Error;
@@ -35,11 +35,12 @@ pub fn check(host: &Host, sandbox: &Sandbox, mode: SpecMode, deadline: Instant) 
             return Err(Error::Check(libcni::CniError::new(libcni::CniError::DECODE, text, "")));
         }
     };
-    let undo = Undo { host, sandbox, runtime_config: &Object::default(), deadline };
+    let undo = Undo::new(host, sandbox, deadline);
     let mut checked = Checked { differences: Vec::new() };
     for (index, element) in elements.iter().enumerate() {
         let Err(error) = one(&undo, element, index) else { continue };
-        if index == 0 || mode == SpecMode::Strict {
+        let primary = element.own.as_ref().map_or(index == 0, |own| own.primary);
+        if primary || mode == SpecMode::Strict {
             return Err(Error::Check(error.to_cni()));
         }
         checked.differences.push(PlanEvent::warning(
@@ -52,7 +53,7 @@ pub fn check(host: &Host, sandbox: &Sandbox, mode: SpecMode, deadline: Instant) 
 
 fn one(undo: &Undo<'_>, element: &Element, index: usize) -> Result<(), libcni::Error> {
     let attachment = undo.attachment(element, index);
-    match undo.host.runtime(undo.deadline).check(&element.network, &attachment) {
+    match undo.runtime(undo.deadline).check(&element.network, &attachment) {
         // There is nothing to call for networks of before 0.4.0; the runtime asked about the sandbox, not about them.
         Err(libcni::Error::CheckUnsupported(_)) => Ok(()),
         other => other,

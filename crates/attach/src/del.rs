@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use libcni::{Cache, Entry, Network, Object};
-use plan::{Plan, Sandbox, SpecMode};
+use plan::{Plan, Planned, Sandbox, SpecMode};
 
 use crate::error::{Error, Failure};
 use crate::host::Host;
@@ -106,13 +106,12 @@ pub(crate) fn locked(
 
 fn run(host: &Host, request: &DelRequest<'_>, deleted: &mut Deleted) -> Vec<Failure> {
     let store = Store::new(&host.cni_dir);
-    let elements = records(host, &store, request, &mut deleted.notes);
+    let (elements, cache) = records(host, &store, request, &mut deleted.notes);
     step::reached("before the first DEL");
     let undo = Undo {
-        host,
-        sandbox: request.sandbox,
-        runtime_config: request.runtime_config,
-        deadline: request.deadline,
+        runtime_config: Some(request.runtime_config),
+        cache,
+        ..Undo::new(host, request.sandbox, request.deadline)
     };
     let undone = undo.all(elements);
     let mut kept = Vec::new();
@@ -150,45 +149,46 @@ pub(crate) fn keep(store: &Store<'_>, container_id: &str, left: &[Element]) -> s
     store.write(container_id, left)?.sync()
 }
 
-/// What is known of the sandbox, from the best record that can be read.
+/// What is known of the sandbox, from the best record that can be read, and the cache that holds the results.
 fn records(
     host: &Host,
     store: &Store<'_>,
     request: &DelRequest<'_>,
     notes: &mut Vec<String>,
-) -> Vec<Element> {
+) -> (Vec<Element>, Cache) {
     let id = &request.sandbox.container_id;
     match store.load(id) {
-        Loaded::Found(elements) => return elements,
+        Loaded::Found(elements) => return (elements, host.cache()),
         Loaded::Broken(reason) => notes.push(format!("{reason}; the result cache serves in its place")),
         Loaded::Missing => {}
     }
     for cache in [host.cache(), Cache::new(&host.runtime_cache)] {
         let elements = cached(host, &cache, request.sandbox);
         if !elements.is_empty() {
-            return elements;
+            return (elements, cache);
         }
     }
     let plan = (request.without_records)();
-    plan.map_or_else(Vec::new, |plan| {
-        plan.attachments
-            .iter()
-            .map(|planned| Element {
-                name: planned.name.clone(),
-                network: planned.network.clone(),
-                requests: Requests::default(),
-                own: Some(Own {
-                    if_name: planned.if_name.clone(),
-                    args: planned.args.clone(),
-                    capability_args: planned.capability_args.clone(),
-                    boot_id: host.boot_id.clone(),
-                    netns: request.sandbox.netns.clone(),
-                    primary: planned.primary,
-                    ..Own::default()
-                }),
-            })
-            .collect()
-    })
+    let planned = plan.iter().flat_map(|plan| &plan.attachments);
+    (planned.map(|planned| unrecorded(host, planned, request.sandbox)).collect(), host.cache())
+}
+
+/// An attachment as it would have been made.
+fn unrecorded(host: &Host, planned: &Planned, sandbox: &Sandbox) -> Element {
+    Element {
+        name: planned.name.clone(),
+        network: planned.network.clone(),
+        requests: Requests::default(),
+        own: Some(Own {
+            if_name: planned.if_name.clone(),
+            args: planned.args.clone(),
+            capability_args: planned.capability_args.clone(),
+            boot_id: host.boot_id.clone(),
+            netns: sandbox.netns.clone(),
+            primary: planned.primary,
+            ..Own::default()
+        }),
+    }
 }
 
 /// What a result cache holds of the sandbox. A meta-plugin's own entry is not a network to undo: it would call itself.

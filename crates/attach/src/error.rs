@@ -133,7 +133,21 @@ fn named(left: &[Failure]) -> String {
 /// Runtimes take an error that says "not found" for a sandbox that is gone, and do not try again.
 fn deletion(failures: &[Failure]) -> String {
     let text = format!("{}; what is named here stays recorded and is tried again", listed(failures));
-    text.replace("not found", "missing").replace("Not found", "Missing")
+    rephrased(&text)
+}
+
+/// The text with `missing` for `not found`, in whatever case.
+fn rephrased(text: &str) -> String {
+    const TAKEN_FOR_SUCCESS: &str = "not found";
+    let mut rest = text;
+    let mut result = String::with_capacity(text.len());
+    // Lower case of ASCII letters only, so that the places of both texts are the same.
+    while let Some(at) = rest.to_ascii_lowercase().find(TAKEN_FOR_SUCCESS) {
+        result.push_str(&rest[..at]);
+        result.push_str("missing");
+        rest = &rest[at + TAKEN_FOR_SUCCESS.len()..];
+    }
+    result + rest
 }
 
 fn listed(failures: &[Failure]) -> String {

@@ -86,9 +86,9 @@ impl Sweep<'_> {
 
     /// Undoes sandboxes that the runtime does not know and whose namespace is gone; the others are returned.
     fn dead_journals(&mut self, journals: Journals) -> Journals {
-        let (dead, alive): (Journals, Journals) = journals
-            .into_iter()
-            .partition(|(id, elements)| !self.is_listed(id) && housekeeping::is_dead(self.host, elements));
+        let (dead, alive): (Journals, Journals) = journals.into_iter().partition(|(id, elements)| {
+            !self.is_listed(id) && housekeeping::is_dead(self.host, id, elements)
+        });
         let mut left = alive;
         for (id, elements) in dead {
             let sandbox = Sandbox { container_id: id.clone(), ..Sandbox::default() };
@@ -125,7 +125,9 @@ impl Sweep<'_> {
                 continue;
             }
             // Only a DEL that could not share the node's lock, on a read-only disk, can still be at work there.
-            let Ok(lock) = SandboxLock::try_acquire(&self.host.cni_dir, &sandbox.container_id) else { continue };
+            let Ok(lock) = SandboxLock::try_acquire(&self.host.cni_dir, &sandbox.container_id) else {
+                continue;
+            };
             let undone = Undo::new(self.host, &sandbox, self.deadline).all(vec![element]);
             lock.release_and_remove();
             match undone.failed.into_iter().next() {

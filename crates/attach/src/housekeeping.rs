@@ -3,20 +3,24 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libcni::Object;
 use plan::Sandbox;
 
 use crate::del;
+use crate::error::Error;
 use crate::host::Host;
 use crate::journal::{Element, Loaded, Store};
-use crate::lock::SandboxLock;
+use crate::lock::{NodeLock, SandboxLock};
 use crate::netns;
 use crate::undo::{Undo, now};
 
 /// How often the node is looked through at most; a node has hundreds of journals, and calls come in bursts.
 const PAUSE: Duration = Duration::from_secs(10);
+
+/// How long plugins may run however little of the budget is left.
+const AT_LEAST: Duration = Duration::from_secs(2);
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -32,6 +36,8 @@ pub fn housekeeping(host: &Host, budget: Duration) -> Tidied {
     if budget.is_zero() || !is_due(host) {
         return tidied;
     }
+    // GC keeps the node to itself (C-49). Neither is worth waiting for the other.
+    let Ok(_node) = NodeLock::shared(&host.cni_dir, Instant::now()) else { return tidied };
     let Ok(ids) = Store::new(&host.cni_dir).container_ids() else { return tidied };
     for id in &ids {
         if Instant::now() >= deadline {
@@ -41,6 +47,12 @@ pub fn housekeeping(host: &Host, budget: Duration) -> Tidied {
     }
     results(host, &ids, deadline, &mut tidied);
     tidied
+}
+
+/// Until when the plugins of one sandbox may run. The budget says what is still begun; a plugin that is killed when it ends
+/// would be killed the same way every time.
+fn patience(deadline: Instant) -> Instant {
+    deadline.max(Instant::now() + AT_LEAST)
 }
 
 /// Whether the last look is long enough ago; marks this one.
@@ -58,8 +70,12 @@ fn is_due(host: &Host) -> bool {
 
 fn sandbox(host: &Host, id: &str, deadline: Instant) -> Option<String> {
     let store = Store::new(&host.cni_dir);
-    let Loaded::Found(elements) = store.load(id) else { return None };
-    let dead = is_dead(host, &elements);
+    let elements = match store.load(id) {
+        Loaded::Found(elements) => elements,
+        Loaded::Broken(_) => return broken(host, id, deadline),
+        Loaded::Missing => return None,
+    };
+    let dead = is_dead(host, id, &elements);
     if !dead && !elements.iter().any(is_parked_and_due) {
         return None;
     }
@@ -77,8 +93,7 @@ fn sandbox(host: &Host, id: &str, deadline: Instant) -> Option<String> {
         return None;
     }
     let sandbox = Sandbox { container_id: id.to_owned(), ..Sandbox::default() };
-    let undo = Undo { host, sandbox: &sandbox, runtime_config: &Object::default(), deadline };
-    let undone = undo.all(due);
+    let undone = Undo::new(host, &sandbox, patience(deadline)).all(due);
     let line = match undone.failed.as_slice() {
         [] => format!("sandbox {id}: freed {} left-over attachment(s)", undone.freed.len()),
         failed => {
@@ -97,10 +112,46 @@ fn is_parked_and_due(element: &Element) -> bool {
     element.own.as_ref().is_some_and(|own| own.parked && own.next_try.is_some_and(|next| next <= now()))
 }
 
+/// A journal that tells nothing, of a sandbox that cannot exist any more; left there it would keep GC from working for ever.
+fn broken(host: &Host, id: &str, deadline: Instant) -> Option<String> {
+    if !is_gone(host, id) {
+        return None;
+    }
+    let lock = SandboxLock::try_acquire(&host.cni_dir, id).ok()?;
+    let sandbox = Sandbox { container_id: id.to_owned(), ..Sandbox::default() };
+    Some(match del::locked(host, &sandbox, &Object::default(), patience(deadline)) {
+        Ok(()) => {
+            lock.release_and_remove();
+            format!("sandbox {id}: freed what the result cache named in place of its unusable journal")
+        }
+        Err(failures) => format!("sandbox {id}: {}", Error::Del(failures)),
+    })
+}
+
+/// Whether a sandbox about which its journal does not say it cannot exist any more: the journal is older than this boot, or the
+/// result cache knows its namespace and it is gone.
+fn is_gone(host: &Host, id: &str) -> bool {
+    let path = Store::new(&host.cni_dir).path(id);
+    let written = fs::metadata(path).and_then(|found| found.modified()).ok();
+    if written.zip(booted()).is_some_and(|(written, booted)| written < booted) {
+        return true;
+    }
+    let entries = host.cache().list().map(|listing| listing.entries).unwrap_or_default();
+    let mut mine = entries.iter().filter(|entry| entry.container_id == id).peekable();
+    mine.peek().is_some()
+        && mine.all(|entry| !entry.netns.is_empty() && netns::identity(&entry.netns).is_none())
+}
+
+fn booted() -> Option<SystemTime> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
 /// Whether the sandbox cannot exist any more: it is of another boot, or its namespace is gone. What is not known to be dead lives.
-pub(crate) fn is_dead(host: &Host, elements: &[Element]) -> bool {
+pub(crate) fn is_dead(host: &Host, id: &str, elements: &[Element]) -> bool {
     elements.iter().all(|element| {
-        let Some(own) = &element.own else { return false };
+        let Some(own) = &element.own else { return is_gone(host, id) };
         if own.netns.is_empty() || own.netns_id.is_none() {
             return own.boot_id != host.boot_id;
         }
@@ -125,8 +176,7 @@ fn results(host: &Host, journaled: &[String], deadline: Instant, tidied: &mut Ti
         let name = format!("sandbox {id}: {} without a journal", entry.if_name);
         let sandbox = Sandbox { container_id: id, ..Sandbox::default() };
         let Some(element) = del::element_of(host, entry, &sandbox) else { continue };
-        let undo = Undo { host, sandbox: &sandbox, runtime_config: &Object::default(), deadline };
-        match undo.all(vec![element]).failed.pop() {
+        match Undo::new(host, &sandbox, patience(deadline)).all(vec![element]).failed.pop() {
             None => {
                 tidied.lines.push(format!("{name}: freed"));
                 lock.release_and_remove();

@@ -258,4 +258,3 @@ fn start_time(pid: u32) -> Option<String> {
 fn pause() {
     std::thread::sleep(PAUSE);
 }
-

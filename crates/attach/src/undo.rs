@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use libcni::{Attachment, CniError, Object};
+use libcni::{Attachment, Cache, CniError, Object, Runtime};
 use plan::Sandbox;
 
 use crate::error::Failure;
@@ -18,13 +18,15 @@ const PATIENCE: u64 = 120;
 const LONGEST_PAUSE: u64 = 300;
 
 /// What is known of a call about attachments of one sandbox.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Undo<'a> {
     pub(crate) host: &'a Host,
     /// The sandbox as the runtime names it now; empty fields where it does not (housekeeping).
     pub(crate) sandbox: &'a Sandbox,
     /// What the runtime hands over for the default network, for journals that do not hold it.
-    pub(crate) runtime_config: &'a Object,
+    pub(crate) runtime_config: Option<&'a Object>,
+    /// Where the results of the ADDs are.
+    pub(crate) cache: Cache,
     pub(crate) deadline: Instant,
 }
 
@@ -34,7 +36,17 @@ pub(crate) struct Undone {
     pub(crate) failed: Vec<(Element, Failure)>,
 }
 
-impl Undo<'_> {
+impl<'a> Undo<'a> {
+    /// Of a sandbox of ours.
+    pub(crate) fn new(host: &'a Host, sandbox: &'a Sandbox, deadline: Instant) -> Undo<'a> {
+        Undo { host, sandbox, runtime_config: None, cache: host.cache(), deadline }
+    }
+
+    /// The runtime that reads and removes the results of this sandbox.
+    pub(crate) fn runtime(&self, deadline: Instant) -> Runtime {
+        Runtime { cache: self.cache.clone(), ..self.host.runtime(deadline) }
+    }
+
     /// Detaches all of them in reverse order. Every one is tried whatever happens to the others (N-98).
     pub(crate) fn all(&self, elements: Vec<Element>) -> Undone {
         let mut undone = Undone { freed: Vec::new(), failed: Vec::new() };
@@ -64,7 +76,7 @@ impl Undo<'_> {
 
     fn one(&self, element: &Element, attachment: &Attachment, deadline: Instant) -> Result<(), CniError> {
         step::reached("before a delegate's DEL");
-        self.host.runtime(deadline).del(&element.network, attachment).map_err(|error| error.to_cni())?;
+        self.runtime(deadline).del(&element.network, attachment).map_err(|error| error.to_cni())?;
         step::reached("after a delegate's DEL");
         let path = match element.own.as_ref() {
             Some(own) => own.device_info.clone(),
@@ -99,6 +111,13 @@ impl Undo<'_> {
             ("", index) => format!("net{index}"),
             (requested, _) => requested.to_owned(),
         };
+        // libcni's own record of the ADD is complete, where upstream's has neither MAC, IP, port mappings nor bandwidth (Q18).
+        if let Ok(Some(entry)) = self.cache.read(&element.network.name, &container_id, &if_name)
+            && !entry.config.is_empty()
+        {
+            let (args, capability_args) = (entry.cni_args, entry.capability_args);
+            return Attachment { container_id, netns, if_name, args, capability_args };
+        }
         let mut args = self.sandbox.args.clone();
         if !requests.mac.is_empty() {
             args.push(("MAC".to_owned(), requests.mac.clone()));
@@ -107,7 +126,8 @@ impl Undo<'_> {
             args.push(("IP".to_owned(), requests.ips.join(",")));
         }
         // Only the default network was given what the runtime hands over (N-103).
-        let mut capability_args = if index == 0 { self.runtime_config.clone() } else { Object::default() };
+        let handed_over = self.runtime_config.filter(|_| index == 0);
+        let mut capability_args = handed_over.cloned().unwrap_or_default();
         for (key, value) in [
             ("mac", &requests.mac),
             ("infinibandGUID", &requests.infiniband_guid),
