@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer};
 /// An object of which only the metadata is read.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Object {
-    #[serde(default)]
     pub(crate) metadata: Metadata,
 }
 
@@ -24,7 +23,6 @@ pub(crate) struct Metadata {
 
 #[derive(Debug, Deserialize)]
 struct Definition {
-    #[serde(default)]
     metadata: Metadata,
     #[serde(default)]
     spec: Option<Spec>,

@@ -1,1 +1,33 @@
+use super::*;
 
+#[test]
+fn an_annotation_is_set_and_every_other_byte_of_a_value_kept() {
+    let pod = br#"{"spec":{"x": 1e3,"y":18446744073709551616},"metadata":{"annotations":{"a":"\u0041"},"name":"p"}}"#;
+    let text = String::from_utf8(with_annotation(pod, "[{}]").unwrap()).unwrap();
+    assert_eq!(
+        text,
+        r#"{"metadata":{"annotations":{"a":"\u0041","k8s.v1.cni.cncf.io/network-status":"[{}]"},"name":"p"},"spec":{"x": 1e3,"y":18446744073709551616}}"#
+    );
+}
+
+#[test]
+fn a_pod_without_annotations_gets_them() {
+    for pod in [r#"{"metadata":{}}"#, r#"{"metadata":{"annotations":null}}"#, "{}"] {
+        let written = with_annotation(pod.as_bytes(), "s").unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(value["metadata"]["annotations"][STATUS_ANNOTATION], "s");
+    }
+}
+
+#[test]
+fn events_of_one_record_have_different_names() {
+    let pod = PodRef { namespace: "n".to_owned(), name: "p".to_owned(), uid: None };
+    let event = PlanEvent::warning("NoNetworkFound", "100% \"quoted\"");
+    let name = |index| {
+        let request = event_request(&pod, &event, index).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(body["message"], "100% \"quoted\"");
+        body["metadata"]["name"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(name(0), name(1));
+}

@@ -109,7 +109,8 @@ impl Primary {
 
     fn is_foreign(&self) -> bool {
         let name = self.text("name").ok().flatten().unwrap_or_default();
-        let loopback = types(&self.object).iter().all(|plugin_type| plugin_type == "loopback");
+        let types = types(&self.object);
+        let loopback = !types.is_empty() && types.iter().all(|plugin_type| plugin_type == "loopback");
         loopback || FOREIGN.contains(&name.as_str())
     }
 }
