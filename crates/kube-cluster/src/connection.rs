@@ -11,7 +11,7 @@ use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -137,23 +137,17 @@ impl Default for Connections {
 impl Connections {
     /// Sends `request` and reads its answer.
     pub(crate) async fn exchange(&self, target: &Target, request: Request<Body>) -> Result<Answer, Failure> {
-        // The permit bounds HTTP/1.1; on HTTP/2 it bounds the requests in flight, which does no harm.
-        let _slot = self.slots.acquire().await.map_err(passing)?;
-        let sender = timeout(CONNECT_LIMIT, self.sender(target)).await.map_err(|_| {
-            Failure::Passing(format!("cannot connect to {} within {CONNECT_LIMIT:?}", target.authority()))
-        })??;
+        // The slot is given back when the answer is read.
+        let (sender, _slot) = self.sender(target).await?;
         let (response, http1) = match sender {
-            Sender::Http2(mut sender) => {
-                (limited(sender.send_request(request)).await.map_err(|failure| (failure, None)), None)
-            }
+            Sender::Http2(mut sender) => (limited(sender.send_request(request)).await, None),
             Sender::Http1(mut sender) => {
-                let response = limited(sender.send_request(origin_form(request))).await;
-                (response.map_err(|failure| (failure, None::<()>)), Some(sender))
+                (limited(sender.send_request(origin_form(request))).await, Some(sender))
             }
         };
         let response = match response {
             Ok(response) => response,
-            Err((failure, _)) => {
+            Err(failure) => {
                 // A connection that does not answer is not asked again.
                 self.open.lock().await.shared = None;
                 return Err(failure);
@@ -173,19 +167,17 @@ impl Connections {
         *self.open.lock().await = Open::default();
     }
 
-    async fn sender(&self, target: &Target) -> Result<Sender, Failure> {
+    /// A connection to send on; one of HTTP/1.1 comes with its slot.
+    async fn sender(&self, target: &Target) -> Result<(Sender, Option<SemaphorePermit<'_>>), Failure> {
         let mut open = self.open.lock().await;
         if let Some(shared) = open.shared.as_ref().filter(|shared| !shared.is_closed()) {
-            return Ok(Sender::Http2(shared.clone()));
-        }
-        while let Some(idle) = open.idle.pop() {
-            if !idle.is_closed() {
-                return Ok(Sender::Http1(idle));
-            }
+            return Ok((Sender::Http2(shared.clone()), None));
         }
         if open.only_http1 {
             drop(open);
-            return connect(target).await;
+            let slot = self.slots.acquire().await.map_err(passing)?;
+            let idle = self.idle().await;
+            return Ok((if let Some(idle) = idle { idle } else { connect(target).await? }, Some(slot)));
         }
         // The lock is held while the first connection is made: it shows whether one is enough for all.
         let sender = connect(target).await?;
@@ -193,11 +185,29 @@ impl Connections {
             Sender::Http2(shared) => open.shared = Some(shared.clone()),
             Sender::Http1(_) => open.only_http1 = true,
         }
-        Ok(sender)
+        let slot = if open.only_http1 { self.slots.try_acquire().ok() } else { None };
+        Ok((sender, slot))
+    }
+
+    async fn idle(&self) -> Option<Sender> {
+        let mut open = self.open.lock().await;
+        while let Some(idle) = open.idle.pop() {
+            if !idle.is_closed() {
+                return Some(Sender::Http1(idle));
+            }
+        }
+        None
     }
 }
 
 async fn connect(target: &Target) -> Result<Sender, Failure> {
+    let connecting = timeout(CONNECT_LIMIT, connect_unlimited(target)).await;
+    connecting.map_err(|_| {
+        Failure::Passing(format!("cannot connect to {} within {CONNECT_LIMIT:?}", target.authority()))
+    })?
+}
+
+async fn connect_unlimited(target: &Target) -> Result<Sender, Failure> {
     let host = target.host.trim_start_matches('[').trim_end_matches(']');
     let failed =
         |error: std::io::Error| Failure::Passing(format!("connect to {}: {error}", target.authority()));

@@ -129,7 +129,10 @@ fn one_connection_carries_all_requests_at_once() {
     let server = serve();
     let cluster = KubeCluster::new(Source::Fixed(server.access.clone())).unwrap();
     let pod = PodRef { namespace: "ns".to_owned(), name: "a".to_owned(), uid: Some("u".to_owned()) };
-    let nads: Vec<_> = ["net1", "net2", "net3"].iter().map(|name| NadRef::new("ns", *name)).collect();
+    let nads: Vec<_> = ["net1", "net2", "net3", "net4", "net5", "net6"]
+        .iter()
+        .map(|name| NadRef::new("ns", *name))
+        .collect();
     let deadline = Instant::now() + Duration::from_secs(20);
     let answer = cluster.lookup(&Query { pod: Some(pod.clone()), nads: nads.clone(), deadline }).unwrap();
     assert!(matches!(answer.pod, PodLookup::Found(_)));
@@ -137,7 +140,7 @@ fn one_connection_carries_all_requests_at_once() {
         let NadLookup::Found(nad) = &answer.nads[reference] else { panic!("{answer:?}") };
         assert_eq!(nad.config, format!("c-{}", reference.name));
     }
-    assert_eq!(server.counts.most.load(Ordering::SeqCst), 4);
+    assert_eq!(server.counts.most.load(Ordering::SeqCst), 7);
     let record = Record { pod, status: Some("[]".to_owned()), events: Vec::new() };
     assert_eq!(cluster.record(&record, deadline).unwrap(), Recorded::Written);
     assert_eq!(server.counts.connections.load(Ordering::SeqCst), 1);
