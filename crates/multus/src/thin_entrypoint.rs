@@ -19,7 +19,7 @@ pub(crate) mod stop;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use install::Installation;
 use options::{Asked, Options};
@@ -28,6 +28,9 @@ use stop::Stop;
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How long what was installed may be impossible to keep right: a full disk, a token that is being replaced. What is there goes on
+/// working meanwhile.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the program.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
@@ -66,8 +69,18 @@ fn keep(options: Options, stop: &Stop, say: &dyn Fn(&str)) -> Result<(), String>
     let mut installation = Installation::new(options, say)?;
     let kept = installation.install(stop).and_then(|()| {
         say("Entering watch loop...");
+        let mut failing_since = None;
         while !stop.within(TICK) {
-            installation.look()?;
+            match installation.look() {
+                Ok(()) => failing_since = None,
+                Err(error) => {
+                    let since = *failing_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= PATIENCE {
+                        return Err(error);
+                    }
+                    say(&error);
+                }
+            }
             spool.drain(say);
         }
         Ok(())

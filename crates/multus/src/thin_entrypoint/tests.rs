@@ -406,6 +406,32 @@ fn the_configuration_goes_at_the_end_on_request_only() {
 }
 
 #[test]
+fn q34_the_token_is_followed_without_any_flag_and_a_passing_fault_ends_nothing() {
+    let node = Node::with_primary("10-testcni.conf", OLD_PRIMARY);
+    let (stop, sender) = Stop::by_hand().unwrap();
+    let options = node.options(&[]);
+    let (token, kubeconfig) = (node.path("account/token"), options.kubeconfig_path());
+    let (tell, said) = std::sync::mpsc::channel::<String>();
+    let wait_for = |text: &str| loop {
+        let line = said.recv_timeout(Duration::from_secs(20)).unwrap();
+        if line.contains(text) {
+            return;
+        }
+    };
+    std::thread::scope(|scope| {
+        let kept = scope.spawn(move || keep(options, &stop, &|line| drop(tell.send(line.to_owned()))));
+        wait_for("Entering watch loop");
+        fs::remove_file(&token).unwrap();
+        wait_for("cannot read");
+        fs::write(&token, "fresh").unwrap();
+        wait_for("recreating kubeconfig");
+        assert!(fs::read_to_string(&kubeconfig).unwrap().contains("token: \"fresh\""));
+        drop(sender);
+        kept.join().unwrap().unwrap();
+    });
+}
+
+#[test]
 fn q34_what_is_missing_is_an_error() {
     let node = Node::with_primary("10-testcni.conf", OLD_PRIMARY);
     let (stop, _sender) = Stop::by_hand().unwrap();
