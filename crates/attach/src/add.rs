@@ -143,6 +143,9 @@ struct Done {
     cause: Option<Cause>,
 }
 
+/// A network with what an administrator may want to know, or why it is not attached.
+type Outcome = Result<(AttachedNetwork, Option<String>), Cause>;
+
 /// Why a network is not attached.
 struct Cause {
     /// Upstream's prefix.
@@ -157,7 +160,8 @@ impl Call<'_> {
     fn attach_all(&self, saved: &Saved) -> Done {
         let mut done = Done::default();
         for group in groups(&self.plan.attachments) {
-            for (planned, outcome) in group.iter().zip(self.attach_group(group)) {
+            let outcomes = self.settle_routes(group, self.attach_group(group));
+            for (planned, outcome) in group.iter().zip(outcomes) {
                 step::reached("after a delegate's ADD");
                 if outcome.as_ref().err().is_none_or(|cause| cause.ran) {
                     done.touched.push(planned.index);
@@ -183,7 +187,7 @@ impl Call<'_> {
         done
     }
 
-    fn attach_group(&self, group: &[Planned]) -> Vec<Result<(AttachedNetwork, Option<String>), Cause>> {
+    fn attach_group(&self, group: &[Planned]) -> Vec<Outcome> {
         if let [planned] = group {
             return vec![self.attach(planned)];
         }
@@ -199,7 +203,29 @@ impl Call<'_> {
         })
     }
 
-    fn attach(&self, planned: &Planned) -> Result<(AttachedNetwork, Option<String>), Cause> {
+    /// Moves the default routes when all plugins of the group are done: those that run at the same time would add theirs between
+    /// our steps. The requested ones come last, when nothing stands in their way any more.
+    fn settle_routes(&self, group: &[Planned], mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+        if outcomes.iter().any(Result::is_err) {
+            return outcomes;
+        }
+        for asks in [false, true] {
+            for (planned, outcome) in group.iter().zip(&mut outcomes) {
+                let Ok((network, _)) = outcome else { continue };
+                if planned.default_route.is_some() != asks {
+                    continue;
+                }
+                if let Err(why) = self.set_default_routes(planned, &network.result) {
+                    let at = format!("Multus: {}error setting default gateway: ", self.identity.prefix());
+                    *outcome =
+                        Err(Cause { at, error: CniError::new(CniError::INTERNAL, why, ""), ran: true });
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn attach(&self, planned: &Planned) -> Outcome {
         self.check_name(planned).map_err(|why| Cause { ran: false, ..self.cause(planned, why) })?;
         let note = self.copy_device_info(planned);
         step::reached("before a delegate's ADD");
@@ -208,10 +234,6 @@ impl Call<'_> {
             .runtime(self.deadline)
             .add(&planned.network, &self.attachment(planned))
             .map_err(|error| self.cause(planned, error.to_cni()))?;
-        self.set_default_routes(planned, &result).map_err(|why| {
-            let at = format!("Multus: {}error setting default gateway: ", self.identity.prefix());
-            Cause { at, error: CniError::new(CniError::INTERNAL, why, ""), ran: true }
-        })?;
         let device_info = planned
             .device_info
             .as_deref()
@@ -269,8 +291,12 @@ impl Call<'_> {
 
     fn rewrite_cache(&self, planned: &Planned, result: &CniResult, wish: &Wish) -> Result<(), String> {
         let cleared = |route: &Route| {
-            route::is_default_destination(&route.dst.to_string(), true) && wish.clear_v4
-                || route::is_default_destination(&route.dst.to_string(), false) && wish.clear_v6
+            let dst = route.dst.to_string();
+            let is_main = route.table.is_none_or(|table| i64::from(table) == route::MAIN_TABLE);
+            is_main
+                && [true, false]
+                    .into_iter()
+                    .any(|v4| wish.clears(v4) && route::is_default_destination(&dst, v4))
         };
         let kept = result.routes().iter().filter(|route| !cleared(route)).cloned();
         let added = wish.gateways.iter().map(|gateway| {
@@ -358,3 +384,6 @@ fn element(host: &Host, planned: &Planned, sandbox: &Sandbox) -> Element {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,3 +227,6 @@ pub(crate) fn element_of(host: &Host, entry: Entry, sandbox: &Sandbox) -> Option
         }),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ mod lock;
 mod netns;
 mod route;
 mod step;
+#[cfg(test)]
+mod testing;
 mod undo;
 #[cfg(test)]
 mod walk;

@@ -17,6 +17,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::netns::PodNetns;
 
+/// The number of the table in which a route is looked for first.
+pub(crate) const MAIN_TABLE: i64 = RouteHeader::RT_TABLE_MAIN as i64;
+
 /// The metric that the kernel gives to an IPv6 route that asks for none.
 const V6_METRIC: u32 = 1024;
 
@@ -80,8 +83,8 @@ pub(crate) fn apply(netns: &mut PodNetns, if_name: &str, wish: &Wish) -> Result<
 
 fn clear(netns: &mut PodNetns, index: u32, v4: bool) -> io::Result<()> {
     for found in defaults(netns, v4)? {
-        if found.hops.iter().all(|(hop, _)| *hop == index) {
-            match netns.talk(RouteNetlinkMessage::DelRoute(deletion(&found.message)), NLM_F_ACK) {
+        for deletion in deletions(&found, index, v4) {
+            match netns.talk(RouteNetlinkMessage::DelRoute(deletion), NLM_F_ACK) {
                 // Somebody was faster, for example the kernel when a router advertisement expired.
                 Err(error) if error.raw_os_error() == Some(3) => {}
                 other => drop(other?),
@@ -89,6 +92,24 @@ fn clear(netns: &mut PodNetns, index: u32, v4: bool) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What takes a route's hops over one interface away. An IPv6 route over several interfaces comes about by itself, when plugins
+/// add routes of the same metric, and can be taken apart; an IPv4 one is made on purpose and goes as a whole or not at all.
+fn deletions(found: &Found, index: u32, v4: bool) -> Vec<RouteMessage> {
+    let is_ours = |hop: &(u32, Option<IpAddr>)| hop.0 == index;
+    if v4 || found.hops.len() == 1 {
+        return if found.hops.iter().all(is_ours) { vec![deletion(&found.message)] } else { Vec::new() };
+    }
+    let ours = found.hops.iter().filter(|hop| is_ours(hop));
+    ours.map(|(_, gateway)| {
+        let mut message = deletion(&found.message);
+        message.attributes.retain(|attribute| matches!(attribute, RouteAttribute::Priority(_)));
+        message.attributes.push(RouteAttribute::Oif(index));
+        message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+        message
+    })
+    .collect()
 }
 
 /// The parts of a route that tell the kernel which one is meant.
@@ -159,7 +180,7 @@ fn verify(netns: &mut PodNetns, index: u32, if_name: &str, wish: &Wish, v4: bool
     if wish.clears(v4) && found.iter().any(|gateway| gateway.is_none_or(|gateway| !wanted.contains(&gateway)))
     {
         return Err(format!(
-            "a {family} default route over {if_name:?} is still there after it was removed; it is part of a route over several interfaces, or something adds it again"
+            "an {family} default route over {if_name:?} is still there after it was removed; it is part of a route over several interfaces, or something adds it again"
         ));
     }
     Ok(())
