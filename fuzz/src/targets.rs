@@ -74,3 +74,31 @@ pub fn status(data: &[u8]) {
         plan::status::parse(&plan::status::text(&entries, mode)).expect("what we write can be read");
     }
 }
+
+/// A journal, ours or upstream's.
+pub fn journal(data: &[u8]) {
+    let _ = attach::parse_journal(data);
+}
+
+/// A file of manifests: a lookup in a directory that holds nothing else, for a pod and a network that no file names.
+pub fn manifest(data: &[u8]) {
+    use engine::Cluster;
+    let dir = tempfile::tempdir().expect("a directory for the manifest");
+    std::fs::write(dir.path().join("fuzz.yaml"), data).expect("write the manifest");
+    let cluster = manifest_cluster::ManifestCluster::open(dir.path()).expect("the directory is there");
+    let _ = cluster.lookup(&engine::Query {
+        pod: Some(engine::PodRef { namespace: "default".to_owned(), name: "web".to_owned(), uid: None }),
+        nads: vec![plan::NadRef::new("default", "lan")],
+        deadline: std::time::Instant::now() + std::time::Duration::from_secs(10),
+    });
+}
+
+/// A kubeconfig.
+pub fn kubeconfig(data: &[u8]) {
+    let _ = kube_cluster::kubeconfig::Access::parse(data, std::path::Path::new("/nowhere"));
+}
+
+/// The kubelet's checkpoint of allocated devices.
+pub fn checkpoint(data: &[u8]) {
+    let _ = kube_cluster::checkpoint::parse(data, "uid1");
+}

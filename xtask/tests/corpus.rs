@@ -57,4 +57,6 @@ macro_rules! replays {
     };
 }
 
-replays!(network cni_result cache_entry cni_args call cni_error selection netconf status);
+replays!(
+    network cni_result cache_entry cni_args call cni_error selection netconf status journal manifest kubeconfig checkpoint
+);
