@@ -18,6 +18,9 @@ pub(crate) const LOOKUP_PATIENCE: Duration = Duration::from_secs(20);
 /// How long an ADD waits for its record to be written before it leaves it in the spool.
 pub(crate) const RECORD_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long an ADD may go on with records that earlier ones left.
+pub(crate) const CATCH_UP: Duration = Duration::from_millis(500);
+
 /// How long STATUS may take: containerd asks in every CRI status, and an error makes the node NotReady.
 pub(crate) const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 

@@ -5,10 +5,10 @@ use std::time::Instant;
 use plan::PlanEvent;
 
 use crate::Engine;
-use crate::cluster::{PodRef, Record, Recorded};
+use crate::cluster::{Cluster, PodRef, Record, Recorded};
 use crate::facts::Connected;
 use crate::log::Level;
-use crate::node::RECORD_PATIENCE;
+use crate::node::{CATCH_UP, RECORD_PATIENCE};
 use crate::spool;
 
 impl Engine<'_> {
@@ -19,7 +19,7 @@ impl Engine<'_> {
             Ok(None) => return,
             Err(error) => error.to_string(),
             Ok(Some(cluster)) => match cluster.record(record, Instant::now() + RECORD_PATIENCE) {
-                Ok(Recorded::Written) => return,
+                Ok(Recorded::Written) => return self.catch_up(cluster.as_ref()),
                 Ok(Recorded::PodGone) => {
                     let text = "warning: tolerated failure writing network status (pod not found)";
                     return self.log.line(Level::Error, format_args!("{pod}: {text}"));
@@ -40,6 +40,21 @@ impl Engine<'_> {
                 Level::Error,
                 format_args!("{pod}: network status is lost: {why}; {}: {error}", self.spool.display()),
             ),
+        }
+    }
+
+    /// The API server takes records again: so do those that wait, for a moment. On a node where nobody else drains the spool
+    /// (upstream's manifest does not mount it) this is what makes them.
+    fn catch_up(&self, cluster: &dyn Cluster) {
+        match spool::drain(&self.spool, cluster, Instant::now() + CATCH_UP) {
+            Ok(drained) => {
+                for (path, why) in drained.unreadable {
+                    self.log.line(Level::Error, format_args!("spool: removed {}: {why}", path.display()));
+                }
+            }
+            Err(error) => {
+                self.log.line(Level::Error, format_args!("spool {}: {error}", self.spool.display()))
+            }
         }
     }
 

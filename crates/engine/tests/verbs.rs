@@ -275,6 +275,22 @@ fn a_record_that_cannot_be_made_waits_and_the_pod_starts() {
 }
 
 #[test]
+fn the_next_add_makes_the_records_that_wait() {
+    let node = Node::new();
+    node.world.borrow_mut().down = true;
+    node.call(Verb::Add, &node.netconf(annotations(""))).unwrap();
+    // Another sandbox of the node left one too.
+    let pod = PodRef { namespace: "test".to_owned(), name: "other".to_owned(), uid: None };
+    let record = Record { pod, status: Some("[]".to_owned()), events: Vec::new() };
+    spool::leave(&node.spool(), "sandbox2", &record).unwrap();
+    node.world.borrow_mut().down = false;
+    node.call(Verb::Del, &node.netconf(json!({}))).unwrap();
+    node.call(Verb::Add, &node.netconf(annotations(""))).unwrap();
+    assert_eq!(node.spooled(), 0);
+    assert_eq!(node.world.borrow().records.len(), 2);
+}
+
+#[test]
 fn del_forgets_a_record_that_waits() {
     let node = Node::new();
     node.world.borrow_mut().down = true;
