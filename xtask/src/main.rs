@@ -1,6 +1,11 @@
-//! The project's own tasks: `cargo xtask demo|test|conformance|bench`. Start reading at the module of the task.
+//! The project's own tasks: `cargo xtask demo|test|conformance|fuzz|bench`. Start reading at the module of the task.
 
+mod bench;
+mod build;
+mod cni;
 mod conformance;
+mod demo;
+mod fuzz;
 mod test;
 
 use std::io::Write;
@@ -15,7 +20,8 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGUMENT...]
   test [STEP...]  everything that must hold before a change lands
   conformance     black-box cases against upstream's multus and ours; writes docs/conformance.md
                   [--only NAME]... [--peer PATH] [--no-peer] [--ours PATH] [--list]
-  bench           ours and upstream's in one run
+  fuzz            [TARGET|all] [SECONDS]
+  bench           ours and upstream's in one run, taking turns; writes target/bench.md [--quick] [--ours PROGRAM]
   parts           build what the tests need from others (CNI reference plugins, upstream's multus) and stop";
 
 fn main() -> ExitCode {
@@ -33,7 +39,10 @@ fn run(arguments: &[String]) -> Result<()> {
     let Some((task, rest)) = arguments.split_first() else { bail!("{USAGE}") };
     match task.as_str() {
         "test" => test::run(rest),
+        "bench" => bench::run(rest),
+        "demo" => demo::run(rest),
         "conformance" => conformance::run(rest),
+        "fuzz" => fuzz::run(rest),
         "parts" => {
             say(&testbed::parts::reference_plugins()?.display().to_string());
             say(&testbed::parts::upstream_multus()?.display().to_string());

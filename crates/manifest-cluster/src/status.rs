@@ -6,13 +6,39 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use engine::{ClusterError, Record};
-use plan::Pod;
-use serde_json::{Value, json};
+use plan::{PlanEvent, Pod};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 /// How the name of a status file ends. Such a file is never read as a manifest.
 pub(crate) const SUFFIX: &str = ".network-status.json";
 /// An old status file longer than this is replaced without a look at it.
 const LARGEST: u64 = 2 * 1024 * 1024;
+
+/// What the file holds.
+#[derive(Serialize)]
+struct StatusFile<'a> {
+    namespace: &'a str,
+    pod: &'a str,
+    #[serde(rename = "networkStatus")]
+    network_status: Option<Box<RawValue>>,
+    #[serde(serialize_with = "as_kubernetes_does")]
+    events: &'a [PlanEvent],
+}
+
+fn as_kubernetes_does<S: Serializer>(events: &[PlanEvent], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Event<'a> {
+        r#type: &'static str,
+        reason: &'a str,
+        message: &'a str,
+    }
+    serializer.collect_seq(events.iter().map(|event| Event {
+        r#type: event.kind.as_str(),
+        reason: &event.reason,
+        message: &event.message,
+    }))
+}
 
 /// Replaces the pod's status file. What the record leaves alone is kept: the status when it only has events.
 pub(crate) fn write(dir: &Path, pod: &Pod, record: &Record) -> Result<(), ClusterError> {
@@ -39,35 +65,42 @@ pub(crate) fn write(dir: &Path, pod: &Pod, record: &Record) -> Result<(), Cluste
     let name = format!("{}.{}{SUFFIX}", pod.namespace, pod.name);
     let path = dir.join(&name);
     let status = match &record.status {
-        // As JSON, not as JSON in a string: people read this file.
-        Some(text) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone())),
-        None => old_status(&path).unwrap_or(Value::Null),
+        // As JSON, not as JSON in a string: people read this file. Keys keep their order.
+        Some(text) => serde_json::from_str(text).or_else(|_| to_raw_value(text)).ok(),
+        None => old_status(&path),
     };
-    let events: Vec<_> = record
-        .events
-        .iter()
-        .map(|event| json!({ "type": event.kind.as_str(), "reason": event.reason, "message": event.message }))
-        .collect();
-    let file =
-        json!({ "namespace": pod.namespace, "pod": pod.name, "networkStatus": status, "events": events });
-    replace(dir, &name, &format!("{file:#}\n"))
-        .map_err(|error| ClusterError::Unavailable { attempt: attempt(), reason: error.to_string() })
+    let file = StatusFile {
+        namespace: &pod.namespace,
+        pod: &pod.name,
+        network_status: status,
+        events: &record.events,
+    };
+    let written = serde_json::to_vec(&file).map_err(io::Error::from).and_then(|json| {
+        let mut text = libcni::json::indent(&json);
+        text.push(b'\n');
+        replace(dir, &name, &text)
+    });
+    written.map_err(|error| ClusterError::Unavailable { attempt: attempt(), reason: error.to_string() })
 }
 
-fn old_status(path: &Path) -> Option<Value> {
+fn old_status(path: &Path) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Old {
+        #[serde(rename = "networkStatus")]
+        network_status: Option<Box<RawValue>>,
+    }
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(LARGEST).read_to_end(&mut bytes).ok()?;
-    let mut old: Value = serde_json::from_slice(&bytes).ok()?;
-    Some(old.get_mut("networkStatus")?.take())
+    serde_json::from_slice::<Old>(&bytes).ok()?.network_status
 }
 
 /// A reader sees the old text or the new one, never a part, also after a crash.
-fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
         let mut file =
             File::options().write(true).create(true).truncate(true).mode(0o644).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&temporary, dir.join(name))
     })();

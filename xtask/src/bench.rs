@@ -1,0 +1,340 @@
+//! `cargo xtask bench`: ours and upstream's, side by side.
+//!
+//! Both run on the same API server (real TLS, in this process), the same plugins and the same namespaces, and take turns, so that
+//! whatever else the machine does hits both. The plugins alone are measured in the same turns; what an ADD costs beyond them is the
+//! difference of the medians. Figures are told, never asserted. Start reading at `measure_all`.
+
+mod measure;
+mod scene;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{cni, say};
+use measure::{Run, Samples, peak_memory, run as execute};
+use scene::{COUNTS, Plugins, Scene, Side};
+use table::{ms, section, times};
+
+const OURS: &str = "MULTUS_BENCH_OURS";
+const UPSTREAM: &str = "MULTUS_BENCH_UPSTREAM";
+const PLUGINS: &str = "MULTUS_BENCH_PLUGINS";
+
+/// Measures one subject and words its part of the report.
+type Section = fn(&Scene, &Effort) -> Result<String>;
+
+/// How much is measured.
+struct Effort {
+    rounds: usize,
+    slow: bool,
+}
+
+/// Runs the benchmark: `[--quick] [--ours PROGRAM]`, and `weigh REPORT PROGRAM` for itself.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let (mut effort, mut ours) = (Effort { rounds: 30, slow: true }, None);
+    let mut words = arguments.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        match word {
+            "--quick" => effort = Effort { rounds: 5, slow: false },
+            "--ours" => ours = Some(PathBuf::from(words.next().context("--ours needs a program")?)),
+            "weigh" => {
+                let report = words.next().context("weigh needs a file for its report")?;
+                return measure::weigh(Path::new(report), words.next().context("weigh needs a program")?);
+            }
+            unknown => bail!("bench knows no {unknown:?}; there are --quick and --ours PROGRAM"),
+        }
+    }
+    if let (Some(ours), Some(upstream), Some(plugins)) =
+        (std::env::var_os(OURS), std::env::var_os(UPSTREAM), std::env::var_os(PLUGINS))
+    {
+        return measure_all(&Scene::set(ours.into(), upstream.into(), plugins.into())?, &effort);
+    }
+    say("Building multus as it is released (static), the CNI reference plugins and upstream's multus");
+    let ours = ours.map_or_else(crate::build::static_multus, Ok)?;
+    let upstream = testbed::parts::upstream_multus()?.join("multus");
+    let plugins = testbed::parts::reference_plugins()?;
+    testbed::plugin::program()?;
+    let text = |path: &PathBuf| path.to_str().map(str::to_owned).context("a path is not UTF-8");
+    let environment = [(OURS, text(&ours)?), (UPSTREAM, text(&upstream)?), (PLUGINS, text(&plugins)?)];
+    let environment: Vec<_> = environment.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let status =
+        testbed::enter(&environment)?.context("the benchmark is in its namespace before it began")?;
+    ensure!(status.success(), "the benchmark did not end well");
+    Ok(())
+}
+
+fn measure_all(scene: &Scene, effort: &Effort) -> Result<()> {
+    let mut report = format!(
+        "# multus-rs and Multus {}, side by side\n\nOne run, taking turns, {} rounds; thin mode; {} CPUs. Times are in ms, p50 / p95. \
+         Plugins: bridge and host-local {}, in network namespaces. API server: on this machine, real TLS.\n\n",
+        testbed::parts::UPSTREAM_VERSION,
+        effort.rounds,
+        std::thread::available_parallelism().map_or(0, usize::from),
+        testbed::parts::REFERENCE_PLUGINS_VERSION,
+    );
+    let sections: [(&str, Section); 5] = [
+        ("files", files),
+        ("VERSION", version),
+        ("ADD and DEL", attach),
+        ("API calls", api_calls),
+        ("a slow API server", slow_api),
+    ];
+    for (name, measure) in sections {
+        say(&format!("Measuring {name} ..."));
+        report.push_str(&measure(scene, effort).with_context(|| format!("measure {name}"))?);
+    }
+    let left = scene.left()?;
+    ensure!(left == 0, "{left} interfaces and leases are left after all was detached");
+    let path = crate::root().join("target/bench.md");
+    std::fs::create_dir_all(crate::root().join("target"))?;
+    std::fs::write(&path, &report).with_context(|| format!("write {}", path.display()))?;
+    say("");
+    say(report.trim_end());
+    say(&format!("\nWritten to {}", path.display()));
+    Ok(())
+}
+
+fn files(scene: &Scene, _: &Effort) -> Result<String> {
+    let size =
+        |path: &Path| std::fs::metadata(path).map(|file| file.len()).context("look at a program's size");
+    let (ours, upstream) = (size(&scene.ours)?, size(&scene.upstream)?);
+    #[allow(clippy::cast_precision_loss)]
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let row = |name: &str, bytes| vec![name.to_owned(), format!("{:.1}", megabytes(bytes))];
+    let rows = [
+        row("ours", ours),
+        row("upstream (stripped)", upstream),
+        vec!["upstream / ours".to_owned(), times(megabytes(upstream), megabytes(ours))],
+    ];
+    Ok(section("The file", "", &["", "MB"], &rows))
+}
+
+fn version(scene: &Scene, effort: &Effort) -> Result<String> {
+    let programs =
+        [("/bin/true", Path::new("/bin/true")), ("ours", &scene.ours), ("upstream", &scene.upstream)];
+    let mut samples: BTreeMap<&str, (Samples, Samples)> = BTreeMap::new();
+    let environment = [("CNI_COMMAND".to_owned(), "VERSION".into())];
+    for round in 0..effort.rounds * 10 {
+        for turn in 0..programs.len() {
+            let (name, program) = programs[(round + turn) % programs.len()];
+            let run = execute(cni::command(program, &environment, b"{\"cniVersion\":\"1.0.0\"}")?)?;
+            ensure!(run.status.success(), "{name} VERSION: {}", run.error_text());
+            let (wall, cpu) = samples.entry(name).or_default();
+            wall.add(run.wall);
+            cpu.add(run.cpu);
+        }
+    }
+    let floor = samples["/bin/true"].0.median();
+    let mut rows = Vec::new();
+    for (name, program) in programs {
+        let (wall, cpu) = &samples[name];
+        let memory = peak_memory(program, &environment, b"{\"cniVersion\":\"1.0.0\"}")?;
+        rows.push(vec![
+            name.to_owned(),
+            format!("{:.2} / {:.2}", wall.median(), wall.quantile(0.95)),
+            format!("{:.2}", wall.median() - floor),
+            format!("{:.2}", cpu.mean()),
+            mebibytes(memory),
+        ]);
+    }
+    let head = ["", "exec to exit", "beyond /bin/true", "CPU, mean", "peak memory, MiB"];
+    let note = format!(
+        "{} calls each. Peak memory: of the resident set; what /bin/true shows is the least that can be seen.",
+        samples["ours"].0.len()
+    );
+    Ok(section("VERSION", &note, &head, &rows))
+}
+
+fn mebibytes(kibibytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss)]
+    let value = kibibytes as f64 / 1024.0;
+    format!("{value:.1}")
+}
+
+/// Wall and CPU time of one kind of call.
+type Measured = BTreeMap<(Side, &'static str, usize), (Samples, Samples)>;
+
+fn attach(scene: &Scene, effort: &Effort) -> Result<String> {
+    let mut measured = Measured::new();
+    for side in Side::ALL {
+        // Once unmeasured: bridges are made, files come into the cache.
+        turn(scene, side, COUNTS[COUNTS.len() - 1], &mut Measured::new())?;
+    }
+    for round in 0..effort.rounds {
+        for count in COUNTS {
+            for turn_of in 0..Side::ALL.len() {
+                turn(scene, Side::ALL[(round + turn_of) % Side::ALL.len()], count, &mut measured)?;
+            }
+        }
+    }
+    let mut text = String::new();
+    for verb in ["ADD", "DEL"] {
+        text.push_str(&latency(verb, &measured));
+    }
+    text.push_str(&weight(scene, &measured)?);
+    Ok(text)
+}
+
+/// One ADD and one DEL of one side.
+fn turn(scene: &Scene, side: Side, count: usize, measured: &mut Measured) -> Result<()> {
+    for verb in ["ADD", "DEL"] {
+        let commands = scene.commands(side, verb, count)?;
+        let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
+        for command in commands {
+            let run = execute(command)?;
+            ensure!(
+                run.status.success(),
+                "{} {verb} with {count} networks: {}",
+                side.name(),
+                run.error_text()
+            );
+            wall += run.wall;
+            cpu += run.cpu;
+        }
+        let (walls, cpus) = measured.entry((side, verb, count)).or_default();
+        walls.add(wall);
+        cpus.add(cpu);
+    }
+    Ok(())
+}
+
+fn latency(verb: &'static str, measured: &Measured) -> String {
+    let mut rows = Vec::new();
+    for count in COUNTS {
+        let walls = |side| &measured[&(side, verb, count)].0;
+        let alone = walls(Side::Plugins).median();
+        let beyond = |side| walls(side).median() - alone;
+        let mut row = vec![count.to_string()];
+        for side in Side::ALL {
+            row.push(format!("{} / {}", ms(walls(side).median()), ms(walls(side).quantile(0.95))));
+        }
+        for side in Side::MULTUS {
+            row.push(ms(beyond(side)));
+        }
+        row.push(times(beyond(Side::Upstream), beyond(Side::Ours)));
+        row.push(times(beyond(Side::Upstream), beyond(Side::OursAlone)));
+        rows.push(row);
+    }
+    let head = [
+        "networks",
+        "plugins alone",
+        "ours",
+        "ours, looked up",
+        "upstream",
+        "ours beyond",
+        "ours, looked up, beyond",
+        "upstream beyond",
+        "upstream / ours",
+        "upstream / ours, looked up",
+    ];
+    let note = "Plugins alone: each plugin called directly, one after another. Ours: the runtime hands the pod's annotations over; \
+                looked up: it does not, and the pod is fetched. Beyond: above the plugins alone, by the medians.";
+    section(verb, note, &head, &rows)
+}
+
+/// CPU beyond the plugins' own, and memory with plugins that weigh next to nothing.
+fn weight(scene: &Scene, measured: &Measured) -> Result<String> {
+    let mut rows = Vec::new();
+    for count in COUNTS {
+        for verb in ["ADD", "DEL"] {
+            let cpu = |side| {
+                measured[&(side, verb, count)].1.mean() - measured[&(Side::Plugins, verb, count)].1.mean()
+            };
+            let mut row = vec![format!("{verb}, {count} networks")];
+            row.extend(Side::MULTUS.map(|side| ms(cpu(side))));
+            rows.push(row);
+        }
+        let (mut adds, mut dels) = (Vec::new(), Vec::new());
+        for side in Side::MULTUS {
+            for (verb, peaks) in [("ADD", &mut adds), ("DEL", &mut dels)] {
+                let (program, environment, stdin) = scene.call(side, verb, count, Plugins::Light);
+                peaks.push(mebibytes(peak_memory(program, &environment, &stdin)?));
+            }
+        }
+        let last = rows.len() - 2;
+        rows[last].extend(adds);
+        rows[last + 1].extend(dels);
+    }
+    let head = [
+        "",
+        "CPU ours",
+        "CPU ours, looked up",
+        "CPU upstream",
+        "MiB ours",
+        "MiB ours, looked up",
+        "MiB upstream",
+    ];
+    let note = "CPU: mean of user and system time beyond the plugins' own, ms. Memory: peak resident set of multus, measured with a \
+                plugin of 2 MiB.";
+    Ok(section("CPU and memory per call", note, &head, &rows))
+}
+
+fn api_calls(scene: &Scene, _: &Effort) -> Result<String> {
+    let mut rows = Vec::new();
+    for count in COUNTS {
+        let mut row = vec![count.to_string()];
+        for side in Side::MULTUS {
+            for verb in ["ADD", "DEL"] {
+                scene.api.clear_requests();
+                let run = one(scene, side, verb, count)?;
+                ensure!(run.status.success(), "{} {verb}: {}", side.name(), run.error_text());
+                row.push(by_method(scene));
+            }
+        }
+        rows.push(row);
+    }
+    let head = ["networks", "ours: ADD", "DEL", "ours, looked up: ADD", "DEL", "upstream: ADD", "DEL"];
+    Ok(section("API calls", "", &head, &rows))
+}
+
+fn by_method(scene: &Scene) -> String {
+    let mut methods: BTreeMap<String, usize> = BTreeMap::new();
+    for request in scene.api.requests() {
+        *methods.entry(request.method).or_default() += 1;
+    }
+    if methods.is_empty() {
+        return "none".to_owned();
+    }
+    methods.iter().map(|(method, count)| format!("{count} {method}")).collect::<Vec<_>>().join(", ")
+}
+
+fn one(scene: &Scene, side: Side, verb: &str, count: usize) -> Result<Run> {
+    let mut commands = scene.commands(side, verb, count)?;
+    execute(commands.pop().context("a verb without a command")?)
+}
+
+fn slow_api(scene: &Scene, effort: &Effort) -> Result<String> {
+    let mut rows = Vec::new();
+    let (mut delays, counts): (Vec<u64>, &[usize]) = (vec![300], &COUNTS[..2]);
+    if effort.slow {
+        delays.push(5000);
+    }
+    for delay in delays {
+        for &count in counts {
+            let mut row =
+                vec![format!("{:.1} s, {count} networks", Duration::from_millis(delay).as_secs_f32())];
+            for side in Side::MULTUS {
+                scene.api.set_delay(Duration::from_millis(delay));
+                let start = Instant::now();
+                let run = one(scene, side, "ADD", count)?;
+                let took = start.elapsed().as_secs_f32();
+                // Undone with a fast server again: the next one starts from the same state.
+                scene.api.set_delay(Duration::ZERO);
+                let undone = one(scene, side, "DEL", count)?;
+                ensure!(undone.status.success(), "{} DEL: {}", side.name(), undone.error_text());
+                row.push(if run.status.success() {
+                    format!("{took:.2} s")
+                } else {
+                    format!("FAILS after {took:.2} s")
+                });
+            }
+            rows.push(row);
+        }
+    }
+    let note = "Time of one ADD while every answer of the API server comes late.";
+    Ok(section("A slow API server", note, &["delay", "ours", "ours, looked up", "upstream"], &rows))
+}
