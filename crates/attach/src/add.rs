@@ -292,7 +292,7 @@ impl Call<'_> {
     fn rewrite_cache(&self, planned: &Planned, result: &CniResult, wish: &Wish) -> Result<(), String> {
         let cleared = |route: &Route| {
             let dst = route.dst.to_string();
-            let is_main = route.table.is_none_or(|table| i64::from(table) == route::MAIN_TABLE);
+            let is_main = route.table.is_none_or(|table| table == route::MAIN_TABLE);
             is_main
                 && [true, false]
                     .into_iter()
