@@ -67,3 +67,6 @@ fn one(undo: &Undo<'_>, element: &Element, index: usize) -> Result<(), libcni::E
 pub fn status(host: &Host, primary: &Network, deadline: Instant) -> Result<(), Error> {
     host.runtime(deadline).status(primary).map_err(|error| Error::Status(error.to_cni()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,3 +71,6 @@ fn temporary(target: &Path) -> PathBuf {
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     target.with_file_name(format!(".{name}.{}", std::process::id()))
 }
+
+#[cfg(test)]
+mod tests;

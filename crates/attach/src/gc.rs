@@ -174,3 +174,6 @@ impl Sweep<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

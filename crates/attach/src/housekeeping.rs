@@ -185,3 +185,6 @@ fn results(host: &Host, journaled: &[String], deadline: Instant, tidied: &mut Ti
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,3 +254,6 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 pub fn parse_journal(bytes: &[u8]) -> Result<usize, String> {
     read::journal(bytes).map(|elements| elements.len())
 }
+
+#[cfg(test)]
+mod tests;

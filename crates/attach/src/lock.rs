@@ -258,3 +258,6 @@ fn start_time(pid: u32) -> Option<String> {
 fn pause() {
     std::thread::sleep(PAUSE);
 }
+
+#[cfg(test)]
+mod tests;

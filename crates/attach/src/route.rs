@@ -295,3 +295,6 @@ pub(crate) fn is_default_destination(destination: &str, v4: bool) -> bool {
         false => address.parse() == Ok(Ipv6Addr::UNSPECIFIED),
     }
 }
+
+#[cfg(test)]
+mod tests;

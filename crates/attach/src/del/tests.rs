@@ -8,7 +8,7 @@ use plan::{Sandbox, SpecMode};
 use serde_json::{Value, json};
 
 use crate::journal::State;
-use crate::testing::{Node, network, parsed, run};
+use crate::testing::{Node, network, run};
 use crate::{DelRequest, Error, Outcome, del};
 
 fn failing(plugin_type: &str) -> Value {

@@ -1,0 +1,158 @@
+use std::time::{Duration, Instant};
+
+use libcni::{Entry, GcAttachment, Object};
+use serde_json::{Value, json};
+
+use crate::lock::{NodeLock, SandboxLock};
+use crate::testing::{Node, network, parsed, run, soon};
+use crate::{Error, gc};
+
+/// A network whose plugins know GC.
+fn modern(plugin_type: &str, more: Value) -> Value {
+    let mut network = network(plugin_type, more);
+    network["cniVersion"] = json!("1.1.0");
+    network
+}
+
+fn listed(container_id: &str) -> GcAttachment {
+    GcAttachment { container_id: container_id.to_owned(), if_name: "eth0".to_owned() }
+}
+
+fn cached(node: &Node, container_id: &str, network: &Value) {
+    let entry = Entry {
+        container_id: container_id.to_owned(),
+        network_name: network["name"].as_str().unwrap().to_owned(),
+        if_name: "eth0".to_owned(),
+        netns: "/run/netns/gone".to_owned(),
+        config: network.to_string().into_bytes(),
+        cni_args: Vec::new(),
+        capability_args: Object::default(),
+        result: serde_json::from_str(r#"{"cniVersion":"1.1.0"}"#).ok(),
+    };
+    node.host.cache().write(&entry).unwrap();
+}
+
+/// What the plugin's GC was told is valid, as `container/interface`.
+fn told(node: &Node, plugin_type: &str) -> Vec<String> {
+    let calls = node.calls();
+    let call = calls.iter().find(|call| call.verb == "GC" && call.plugin_type == plugin_type).unwrap();
+    let config = call.config();
+    assert_eq!(config["cni.dev/valid-attachments"], config["cni.dev/attachments"]);
+    let list = config["cni.dev/valid-attachments"].as_array().unwrap().clone();
+    let text =
+        |one: &Value| format!("{}/{}", one["containerID"].as_str().unwrap(), one["ifname"].as_str().unwrap());
+    list.iter().map(text).collect()
+}
+
+#[test]
+fn c48_c53_each_network_hears_of_the_runtimes_list_and_of_every_journaled_attachment() {
+    let node = Node::new(&["a", "b"]);
+    let a = modern("a", json!({}));
+    node.add(&node.plan(&[a.clone(), modern("b", json!({}))])).unwrap();
+    node.recorder.clear().unwrap();
+    let valid = [listed("pod1"), listed("elsewhere")];
+    gc(&node.host, Some(&parsed(&a)), Some(&valid), soon()).unwrap();
+    assert_eq!(node.sequence(), ["GC a/", "GC b/"]);
+    assert_eq!(told(&node, "a"), ["elsewhere/eth0", "pod1/eth0"]);
+    // The runtime's own entry of a sandbox that the journal knows is about the default network.
+    assert_eq!(told(&node, "b"), ["elsewhere/eth0", "pod1/net1"]);
+}
+
+#[test]
+fn c50_a_sandbox_that_the_runtime_does_not_list_yet_is_spared_while_its_namespace_lives() {
+    let node = Node::new(&["a"]);
+    let a = modern("a", json!({}));
+    node.add(&node.plan(std::slice::from_ref(&a))).unwrap();
+    node.recorder.clear().unwrap();
+    gc(&node.host, Some(&parsed(&a)), Some(&[]), soon()).unwrap();
+    assert_eq!(node.sequence(), ["GC a/"]);
+    assert_eq!(told(&node, "a"), ["pod1/eth0"]);
+    // Gone: undone, and then nothing of it is valid.
+    run("ip", &["netns", "delete", node.netns.name()]);
+    node.recorder.clear().unwrap();
+    let report = gc(&node.host, Some(&parsed(&a)), Some(&[]), soon()).unwrap();
+    assert_eq!(node.sequence(), ["DEL a/eth0", "GC a/"]);
+    assert_eq!(told(&node, "a"), Vec::<String>::new());
+    assert_eq!(report.done.len(), 1);
+    assert_eq!(node.files(), Vec::<String>::new());
+}
+
+#[test]
+fn c54_stale_results_are_undone_before_the_plugins_gc() {
+    let node = Node::new(&["a"]);
+    let a = modern("a", json!({"kept": 1}));
+    cached(&node, "stale", &a);
+    cached(&node, "valid", &a);
+    gc(&node.host, Some(&parsed(&a)), Some(&[listed("valid")]), soon()).unwrap();
+    assert_eq!(node.sequence(), ["DEL a/eth0", "GC a/"]);
+    assert_eq!(node.calls()[0].env("CNI_CONTAINERID"), "stale");
+    assert_eq!(node.calls()[0].config()["kept"], 1);
+    assert_eq!(node.files(), ["results/conf-a-valid-eth0"]);
+}
+
+#[test]
+fn c4_a_network_that_disables_gc_is_left_alone() {
+    let node = Node::new(&["a"]);
+    let mut a = modern("a", json!({}));
+    a["disableGC"] = json!(true);
+    cached(&node, "stale", &a);
+    gc(&node.host, Some(&parsed(&a)), Some(&[]), soon()).unwrap();
+    assert_eq!(node.sequence(), Vec::<String>::new());
+    assert_eq!(node.files(), ["results/conf-a-stale-eth0"]);
+}
+
+#[test]
+fn q19_without_knowing_what_is_valid_nothing_is_freed() {
+    let node = Node::new(&["a"]);
+    let a = modern("a", json!({}));
+    cached(&node, "stale", &a);
+    let primary = parsed(&a);
+    assert!(matches!(gc(&node.host, Some(&primary), None, soon()), Err(Error::GcUnsafe(_))));
+    node.write_journal("[{");
+    let error = gc(&node.host, Some(&primary), Some(&[]), soon()).unwrap_err();
+    assert!(error.to_string().contains("pod1"), "{error}");
+    assert_eq!(node.sequence(), Vec::<String>::new());
+}
+
+#[test]
+fn c51_one_plugins_error_keeps_no_other_from_its_gc() {
+    let node = Node::new(&["a", "b"]);
+    let a = modern("a", json!({"x-error": {"code": 5, "msg": "cannot", "on": ["GC"]}}));
+    node.add(&node.plan(&[a.clone(), modern("b", json!({}))])).unwrap();
+    node.recorder.clear().unwrap();
+    let error = gc(&node.host, Some(&parsed(&a)), Some(&[listed("pod1")]), soon()).unwrap_err();
+    assert!(error.to_string().contains("failed to GC plugin a: cannot"), "{error}");
+    assert_eq!(node.sequence(), ["GC a/", "GC b/"]);
+}
+
+#[test]
+fn c49_gc_and_other_calls_exclude_each_other() {
+    let node = Node::new(&["a"]);
+    let a = modern("a", json!({}));
+    let plan = node.plan(std::slice::from_ref(&a));
+    let moment = || Instant::now() + Duration::from_millis(100);
+    let adding = NodeLock::shared(&node.host.cni_dir, moment()).unwrap();
+    let busy = gc(&node.host, Some(&parsed(&a)), Some(&[]), moment()).unwrap_err();
+    assert_eq!(busy.to_cni().code, 11);
+    drop(adding);
+    let collecting = NodeLock::exclusive(&node.host.cni_dir, moment()).unwrap();
+    let busy =
+        crate::add(&node.host, &plan, &node.sandbox, &crate::testing::identity(), moment()).unwrap_err();
+    assert_eq!(busy.to_cni().code, 11);
+    assert_eq!(node.sequence(), Vec::<String>::new());
+    drop(collecting);
+    node.add(&plan).unwrap();
+}
+
+#[test]
+fn a_dead_sandbox_on_which_somebody_works_is_left_to_him() {
+    let node = Node::new(&["a"]);
+    let a = modern("a", json!({}));
+    node.add(&node.plan(std::slice::from_ref(&a))).unwrap();
+    run("ip", &["netns", "delete", node.netns.name()]);
+    node.recorder.clear().unwrap();
+    let _held = SandboxLock::try_acquire(&node.host.cni_dir, "pod1").unwrap();
+    gc(&node.host, Some(&parsed(&a)), Some(&[]), soon()).unwrap();
+    assert_eq!(node.sequence(), ["GC a/"]);
+    assert_eq!(told(&node, "a"), ["pod1/eth0"]);
+}
