@@ -9,8 +9,8 @@ use crate::error::{Error, Failure};
 use crate::host::Host;
 use crate::journal::{Element, Loaded, Own, Requests, State, Store};
 use crate::lock::{LockError, NodeLock, SandboxLock};
-use crate::step;
 use crate::undo::{Undo, may_be_parked};
+use crate::{netns, step};
 
 /// How long DEL waits at most for what still works on the sandbox, so that time is left for its own work.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -211,6 +211,11 @@ pub(crate) fn element_of(host: &Host, entry: Entry, sandbox: &Sandbox) -> Option
     if network.plugins.iter().any(meta) {
         return None;
     }
+    // The runtime knows which namespace is its sandbox's.
+    let netns = match entry.netns != sandbox.netns && is_anothers(host, &entry.container_id, &entry.netns) {
+        true => String::new(),
+        false => entry.netns,
+    };
     Some(Element {
         name: network.name.clone(),
         requests: Requests { if_name: entry.if_name.clone(), ..Requests::default() },
@@ -222,10 +227,27 @@ pub(crate) fn element_of(host: &Host, entry: Entry, sandbox: &Sandbox) -> Option
             args: entry.cni_args,
             capability_args: entry.capability_args,
             boot_id: host.boot_id.clone(),
-            netns: entry.netns,
+            netns,
             ..Own::default()
         }),
     })
+}
+
+/// Whether the namespace at `path` belongs to another sandbox as far as the node's records tell. A result does not say which
+/// namespace it was, only where.
+fn is_anothers(host: &Host, container_id: &str, path: &str) -> bool {
+    let Some(here) = netns::identity(path) else { return false };
+    let store = Store::new(&host.cni_dir);
+    let ids = store.container_ids().unwrap_or_default();
+    let journaled = ids.iter().filter(|id| *id != container_id).any(|id| match store.load(id) {
+        Loaded::Found(elements) => elements
+            .iter()
+            .filter_map(|element| element.own.as_ref())
+            .any(|own| own.netns == path && own.netns_id.as_ref().is_none_or(|id| *id == here)),
+        Loaded::Missing | Loaded::Broken(_) => false,
+    });
+    let entries = host.cache().list().map(|listing| listing.entries).unwrap_or_default();
+    journaled || entries.iter().any(|entry| entry.container_id != container_id && entry.netns == path)
 }
 
 #[cfg(test)]

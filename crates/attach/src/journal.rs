@@ -56,7 +56,7 @@ pub(crate) struct Own {
     pub(crate) boot_id: String,
     /// `CNI_NETNS` of the ADD.
     pub(crate) netns: String,
-    /// Device and inode of that namespace; a path is used again, a living namespace's inode is not.
+    /// Which namespace that was ([`crate::netns::identity`]); a path is used again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) netns_id: Option<String>,
     /// `CNI_IFNAME` of the attachment.

@@ -12,7 +12,7 @@ use std::thread;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use rustix::fs::statfs;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statfs, statx};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -77,11 +77,19 @@ fn check_kind(path: &str) -> Result<(), String> {
     Err(format!("no net namespace {path} found: unknown FS magic on {path:?}: {magic:x}"))
 }
 
-/// What identifies the namespace at `path` as long as it lives: device and inode. `None` where there is none.
+/// What identifies the namespace at `path` as long as it lives; `None` where there is none.
+///
+/// Device and inode alone do not: the kernel gives a new namespace the lowest number that is free. A bind mount, as runtimes make
+/// them, keeps the inode in memory, and with it the time at which it came; below /proc it is made anew whenever it likes.
 pub(crate) fn identity(path: &str) -> Option<String> {
     if path.is_empty() {
         return None;
     }
     let found = fs::metadata(Path::new(path)).ok()?;
-    Some(format!("{}:{}", found.dev(), found.ino()))
+    let number = format!("{}:{}", found.dev(), found.ino());
+    let flags = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).map(|found| found.stx_attributes);
+    match flags.is_ok_and(|flags| flags.contains(StatxAttributes::MOUNT_ROOT)) {
+        true => Some(format!("{number}:{}.{:09}", found.mtime(), found.mtime_nsec())),
+        false => Some(number),
+    }
 }
