@@ -1,5 +1,7 @@
 //! `default-route` in real namespaces, with the reference bridge and host-local (N-58 to N-63, Q1).
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 mod node;
 
 use node::{Node, single};
