@@ -103,7 +103,12 @@ impl Sweep<'_> {
                 }
                 Err(failures) => {
                     self.errors.push(Error::Del(failures).to_string());
-                    left.insert(id, elements);
+                    // What could be freed is valid no more.
+                    let kept = match Store::new(&self.host.cni_dir).load(&id) {
+                        Loaded::Found(kept) => kept,
+                        Loaded::Missing | Loaded::Broken(_) => elements,
+                    };
+                    left.insert(id, kept);
                 }
             }
         }

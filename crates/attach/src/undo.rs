@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use libcni::{Attachment, Cache, CniError, Object, Runtime};
+use libcni::{Attachment, Cache, CniError, Entry, Object, Runtime};
 use plan::Sandbox;
 
 use crate::error::Failure;
@@ -10,6 +10,8 @@ use crate::host::Host;
 use crate::journal::{Element, Own, State};
 use crate::{devinfo, netns, step};
 
+/// What runtimes call the default network's interface.
+const USUAL_IF_NAME: &str = "eth0";
 /// After so many tries of a DEL a failing secondary network no longer keeps the pod from going.
 const TRIES: u32 = 5;
 /// Or after this time.
@@ -107,7 +109,7 @@ impl<'a> Undo<'a> {
         }
         let requests = &element.requests;
         let if_name = match (requests.if_name.as_str(), index) {
-            ("", 0) => self.sandbox.if_name.clone(),
+            ("", 0) => self.primary_if_name(&element.network.name),
             ("", index) => format!("net{index}"),
             (requested, _) => requested.to_owned(),
         };
@@ -146,6 +148,24 @@ impl<'a> Undo<'a> {
             capability_args.set("CNIDeviceInfoFile", &file);
         }
         Attachment { container_id, netns, if_name, args, capability_args }
+    }
+
+    /// The default network's interface, of which upstream's file says nothing: the runtime says it, but not when GC or
+    /// housekeeping ask; then libcni's record does, or else it is the one that every runtime uses.
+    fn primary_if_name(&self, network: &str) -> String {
+        if !self.sandbox.if_name.is_empty() {
+            return self.sandbox.if_name.clone();
+        }
+        let entries = self.cache.list().map(|listing| listing.entries).unwrap_or_default();
+        let is_it =
+            |entry: &&Entry| entry.container_id == self.sandbox.container_id && entry.network_name == network;
+        let mut names: Vec<String> =
+            entries.iter().filter(is_it).map(|entry| entry.if_name.clone()).collect();
+        // The same network may be there again as a secondary one.
+        match names.iter().any(|name| name == USUAL_IF_NAME) || names.is_empty() {
+            true => USUAL_IF_NAME.to_owned(),
+            false => names.swap_remove(0),
+        }
     }
 
     /// The namespace for the plugin: empty when it is gone, or when another one is at its path now, which is another pod's.

@@ -173,3 +173,38 @@ fn n114_n115_n118_the_device_plugins_file_is_copied_updated_reported_and_removed
     assert_eq!(node.calls("DEL")[0].config()["runtimeConfig"], given["runtimeConfig"]);
     assert!(!copy.exists() && source.exists());
 }
+
+#[test]
+fn c59_many_sandboxes_at_once_and_each_of_them_one_call_at_a_time() {
+    let node = Node::new();
+    let pods: Vec<_> = (0..6)
+        .map(|number| {
+            node.pod()
+                .id(&format!("pod{number}"))
+                .default_network(node.bridge("cluster", 1))
+                .nad("net1", node.bridge("net1", 2))
+                .selects(json!([{"name": "net1", "namespace": "test"}]))
+        })
+        .collect();
+    // Two ADDs of each: one of them attaches, the other one finds it attached.
+    std::thread::scope(|scope| {
+        let calls: Vec<_> =
+            pods.iter().map(|pod| [scope.spawn(|| pod.add()), scope.spawn(|| pod.add())]).collect();
+        for call in calls {
+            let [one, two] = call.map(|thread| thread.join().unwrap());
+            let refused = match (one, two) {
+                (Ok(_), Err(error)) | (Err(error), Ok(_)) => error,
+                other => panic!("{other:?}"),
+            };
+            assert!(matches!(refused, Error::Attached(_)), "{refused}");
+        }
+    });
+    assert_eq!(node.leases().len(), 24);
+    std::thread::scope(|scope| {
+        let calls: Vec<_> =
+            pods.iter().flat_map(|pod| [scope.spawn(|| pod.del()), scope.spawn(|| pod.del())]).collect();
+        calls.into_iter().for_each(|thread| drop(thread.join().unwrap().unwrap()));
+    });
+    assert!(pods.iter().all(|pod| pod.netns.link_names().unwrap().is_empty()));
+    assert_eq!((node.leases(), node.files()), (vec![], vec![]));
+}
