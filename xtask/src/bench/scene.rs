@@ -169,26 +169,38 @@ impl Scene {
     }
 
     /// The commands that a verb comes to: one of `multus`, or one of each plugin.
-    pub(super) fn commands(&self, side: Side, verb: &str, count: usize) -> Result<Vec<Command>> {
+    pub(super) fn commands(
+        &self,
+        side: Side,
+        verb: &str,
+        count: usize,
+        plugins: Plugins,
+    ) -> Result<Vec<Command>> {
         if side != Side::Plugins {
-            let (program, environment, stdin) = self.call(side, verb, count, Plugins::Real);
+            let (program, environment, stdin) = self.call(side, verb, count, plugins);
             return Ok(vec![cni::command(program, &environment, &stdin)?]);
         }
         let sandbox = &self.sandboxes[&count].1;
+        let dir = self.plugin_dir(plugins);
         let mut commands = Vec::new();
         for network in 0..=count {
             let interface = if network == 0 { "eth0".to_owned() } else { format!("net{network}") };
-            let environment = cni::environment(verb, sandbox, &interface, &self.plugins);
-            commands.push(cni::command(
-                &self.plugins.join("bridge"),
-                &environment,
-                self.config(network).to_string().as_bytes(),
-            )?);
+            let environment = cni::environment(verb, sandbox, &interface, dir);
+            let (program, config) = match plugins {
+                Plugins::Real => ("bridge", self.config(network)),
+                Plugins::Light => ("light", light_config(network)),
+            };
+            commands.push(cni::command(&dir.join(program), &environment, config.to_string().as_bytes())?);
         }
         if verb == "DEL" {
             commands.reverse();
         }
         Ok(commands)
+    }
+
+    /// The light plugin remembers its calls, and must not grow slower by that.
+    pub(super) fn forget_calls(&self) -> Result<()> {
+        testbed::plugin::Recorder { dir: self.light.clone() }.clear()
     }
 
     /// Links in the pods and leases that are left: none, when all was detached.
