@@ -2,6 +2,7 @@
 //! few of HTTP/1.1.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -24,6 +25,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const LARGEST_BODY: usize = 8 << 20;
 /// How many HTTP/1.1 connections at once.
 const MOST_CONNECTIONS: usize = 4;
+/// How long a request waits for a connection before another one is opened. A server that answers at once is asked on one: a TLS
+/// handshake costs both sides more than a request does.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 type Body = Full<Bytes>;
 
@@ -111,7 +115,9 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Connections {
     open: Mutex<Open>,
+    /// One for each HTTP/1.1 connection that may be in use.
     slots: Semaphore,
+    granted: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -130,7 +136,7 @@ enum Sender {
 
 impl Default for Connections {
     fn default() -> Self {
-        Self { open: Mutex::default(), slots: Semaphore::new(MOST_CONNECTIONS) }
+        Self { open: Mutex::default(), slots: Semaphore::new(1), granted: AtomicUsize::new(1) }
     }
 }
 
@@ -175,7 +181,7 @@ impl Connections {
         }
         if open.only_http1 {
             drop(open);
-            let slot = self.slots.acquire().await.map_err(passing)?;
+            let slot = self.slot().await?;
             let idle = self.idle().await;
             return Ok((if let Some(idle) = idle { idle } else { connect(target).await? }, Some(slot)));
         }
@@ -187,6 +193,20 @@ impl Connections {
         }
         let slot = if open.only_http1 { self.slots.try_acquire().ok() } else { None };
         Ok((sender, slot))
+    }
+
+    /// The right to use a connection; one more is granted when those that are open stay busy.
+    async fn slot(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        loop {
+            match timeout(PATIENCE, self.slots.acquire()).await {
+                Ok(slot) => return slot.map_err(passing),
+                Err(_) if self.granted.load(Ordering::Relaxed) < MOST_CONNECTIONS => {
+                    self.granted.fetch_add(1, Ordering::Relaxed);
+                    self.slots.add_permits(1);
+                }
+                Err(_) => return self.slots.acquire().await.map_err(passing),
+            }
+        }
     }
 
     async fn idle(&self) -> Option<Sender> {
