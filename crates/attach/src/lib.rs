@@ -1,9 +1,9 @@
 //! Executes a plan on the host, as a container runtime would: plugins, journal, locks, default routes, device-info files, rollback.
 //!
-//! What DEL will need lies in the journal before the first plugin runs, so [`del`] needs nothing else. Everything is synchronous.
+//! What DEL will need lies in the journal before the first plugin runs, so [`del()`] needs nothing else. Everything is synchronous.
 //! The crate leaves out what to attach (that is `plan`'s) and everything about a cluster.
 //!
-//! Start reading at [`add`], then [`del`]; `journal.rs` has the format.
+//! Start reading at [`add()`], then [`del()`]; `journal.rs` has the format.
 
 mod add;
 mod check;

@@ -1,7 +1,7 @@
 //! From a pod's annotations, and the networks they name, to what has to be attached.
 //!
 //! [`plan()`] is a pure function: no files, sockets, clock or environment. Whoever calls it gathers the facts
-//! first ([`wanted`] says which) and carries out the [`Plan`] afterwards; a dry run, an explanation and a lint
+//! first ([`wanted()`] says which) and carries out the [`Plan`] afterwards; a dry run, an explanation and a lint
 //! are the same code with other facts. It leaves out execution, journals and everything that is written to the
 //! cluster, but it words the status annotation ([`status`]) and the events ([`events`]).
 //!
