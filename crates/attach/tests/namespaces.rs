@@ -1,6 +1,5 @@
 //! Namespaces that are gone, and paths at which another pod's namespace is by now: nothing of another pod is ever touched.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod node;
 

@@ -143,12 +143,22 @@ impl Node {
     }
 
     /// The sandbox's lock, as another process would hold it.
-    pub fn hold_lock(&self, name: &str) -> fs::File {
+    pub fn hold_lock(&self, name: &str) -> Held {
         let dir = self.host.cni_dir.join(".locks");
         fs::create_dir_all(&dir).unwrap();
         let file = fs::File::create(dir.join(name)).unwrap();
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-        file
+        Held(file)
+    }
+}
+
+/// A lock that is held until this is dropped.
+pub struct Held(fs::File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing is not enough: a child of another test has the descriptor too until it runs its program.
+        rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock).unwrap();
     }
 }
 
