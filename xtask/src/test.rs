@@ -30,7 +30,12 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
                 &[],
             )
         }),
-        ("test", || cargo(&["test", "--workspace", "--locked"], &[("RUST_BACKTRACE", "1")])),
+        ("test", || {
+            // First and out here, where a failed download says so by itself and not from within a test.
+            testbed::parts::reference_plugins()?;
+            testbed::parts::upstream_multus()?;
+            cargo(&["test", "--workspace", "--locked"], &[("RUST_BACKTRACE", "1")])
+        }),
         ("docs", || {
             cargo(
                 &["doc", "--workspace", "--no-deps", "--locked", "--quiet", "--document-private-items"],

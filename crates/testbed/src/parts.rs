@@ -158,7 +158,8 @@ fn build(set: &Set, dir: &Path) -> Result<()> {
 
 fn go_command(go: &Path, dir: &Path) -> Command {
     let mut command = outside(go);
-    command.current_dir(dir).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=mod").env("GOTOOLCHAIN", "local");
+    // By its own flag: a command that enters another mount namespace starts in that namespace's root folder.
+    command.arg("-C").arg(dir).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=mod").env("GOTOOLCHAIN", "local");
     command
 }
 
