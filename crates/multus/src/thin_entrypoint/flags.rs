@@ -23,6 +23,8 @@ pub(crate) struct Flag {
 pub(crate) enum Kind {
     /// A text, with its default.
     Text(&'static str),
+    /// Any number of texts, each by its own `--name`.
+    List,
     /// On or off, with its default.
     Switch(bool),
 }
@@ -30,6 +32,11 @@ pub(crate) enum Kind {
 /// A flag that takes a text.
 pub(crate) const fn text(name: &'static str, default: &'static str, help: &'static str) -> Flag {
     Flag { name, short: None, kind: Kind::Text(default), help }
+}
+
+/// A flag that may be given several times.
+pub(crate) const fn list(name: &'static str, help: &'static str) -> Flag {
+    Flag { name, short: None, kind: Kind::List, help }
 }
 
 /// A flag that is on or off.
@@ -45,6 +52,7 @@ pub(crate) const HELP: Flag =
 #[derive(Debug, Clone)]
 pub(crate) struct Values {
     texts: BTreeMap<&'static str, String>,
+    lists: BTreeMap<&'static str, Vec<String>>,
     switches: BTreeMap<&'static str, bool>,
 }
 
@@ -52,6 +60,11 @@ impl Values {
     /// The value of a text flag.
     pub(crate) fn text(&self, name: &str) -> String {
         self.texts.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The values of a flag that may be given several times, in their order.
+    pub(crate) fn list(&self, name: &str) -> &[String] {
+        self.lists.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether a switch is on.
@@ -62,10 +75,11 @@ impl Values {
 
 /// Reads `arguments`. What is no flag is passed over, as pflag does.
 pub(crate) fn parse(flags: &[Flag], arguments: &[String]) -> Result<Values, String> {
-    let mut values = Values { texts: BTreeMap::new(), switches: BTreeMap::new() };
+    let mut values = Values { texts: BTreeMap::new(), lists: BTreeMap::new(), switches: BTreeMap::new() };
     for flag in flags {
         match flag.kind {
             Kind::Text(default) => drop(values.texts.insert(flag.name, default.to_owned())),
+            Kind::List => {}
             Kind::Switch(default) => drop(values.switches.insert(flag.name, default)),
         }
     }
@@ -100,7 +114,7 @@ impl Values {
             if let Some(value) = letters.strip_prefix('=') {
                 return self.set(flag, Some(value), rest);
             }
-            if matches!(flag.kind, Kind::Text(_)) {
+            if !matches!(flag.kind, Kind::Switch(_)) {
                 let value = Some(letters).filter(|letters| !letters.is_empty());
                 return self.set(flag, value, rest);
             }
@@ -116,10 +130,14 @@ impl Values {
         rest: &mut std::slice::Iter<'_, String>,
     ) -> Result<(), String> {
         match flag.kind {
-            Kind::Text(_) => {
+            Kind::Text(_) | Kind::List => {
                 let value = value.or_else(|| rest.next().map(String::as_str));
                 let value = value.ok_or_else(|| format!("flag needs an argument: --{}", flag.name))?;
-                self.texts.insert(flag.name, value.to_owned());
+                if matches!(flag.kind, Kind::List) {
+                    self.lists.entry(flag.name).or_default().push(value.to_owned());
+                } else {
+                    self.texts.insert(flag.name, value.to_owned());
+                }
             }
             Kind::Switch(_) => {
                 let on = match value {
@@ -148,6 +166,7 @@ pub(crate) fn usage(program: &str, flags: &[Flag]) -> String {
     for flag in flags.iter().filter(|flag| !flag.help.is_empty()) {
         let short = flag.short.map(|short| format!("-{short}, ")).unwrap_or_else(|| "    ".to_owned());
         let default = match flag.kind {
+            Kind::List => " (may be repeated)".to_owned(),
             Kind::Text("") | Kind::Switch(false) => String::new(),
             Kind::Text(default) => format!(" (default {default:?})"),
             Kind::Switch(true) => " (default true)".to_owned(),
@@ -166,10 +185,11 @@ fn split(argument: &str) -> (&str, Option<&str>) {
 mod tests {
     use super::*;
 
-    const FLAGS: [Flag; 4] = [
+    const FLAGS: [Flag; 5] = [
         Flag { name: "type", short: Some('t'), kind: Kind::Text(""), help: "a type" },
         text("dir", "/d", "a directory"),
         switch("watch", true, "watch"),
+        list("also", "another directory"),
         HELP,
     ];
 
@@ -194,6 +214,13 @@ mod tests {
     #[test]
     fn a_switch_takes_no_following_argument() {
         assert!(read(&["--watch", "false"]).unwrap().is_on("watch"));
+    }
+
+    #[test]
+    fn a_list_keeps_all_its_values_in_order() {
+        assert_eq!(read(&["--also=/a", "--also", "/b"]).unwrap().list("also"), ["/a", "/b"]);
+        assert!(read(&[]).unwrap().list("also").is_empty());
+        assert!(read(&["--also"]).is_err());
     }
 
     #[test]
