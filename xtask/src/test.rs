@@ -52,6 +52,8 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
         bail!("no step is called {unknown:?}; there are: {}", steps.map(|(step, _)| step).join(", "));
     }
     install_tools()?;
+    // Also what only other platforms need: the steps that read the dependency graph work offline.
+    cargo(&["fetch", "--locked", "--quiet"], &[])?;
     for (name, step) in steps {
         if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
             continue;
