@@ -5,12 +5,14 @@
 //! | `multus`, or anything not listed | the CNI plugin, with an API server or a directory of manifests behind it |
 //! | `thin_entrypoint` | installs the plugin, its kubeconfig and its configuration on a node, and keeps them right |
 //! | `install_multus` | copies the plugin to the node |
+//! | `install_plugins` | copies plugins to the node that its own set lacks |
 //! | `kubeconfig_generator` | keeps a client certificate and writes a kubeconfig that uses it |
 //! | `passthru` | a CNI plugin that does nothing, first in an auxiliary chain |
 //!
 //! Start reading at `thin.rs`.
 
 mod install_multus;
+mod install_plugins;
 mod kubeconfig_generator;
 mod log;
 mod passthru;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     match Path::new(&called).file_name().and_then(|name| name.to_str()) {
         Some("thin_entrypoint") => thin_entrypoint::run(&arguments),
         Some("install_multus") => install_multus::run(&arguments),
+        Some("install_plugins") => install_plugins::run(&arguments),
         Some("kubeconfig_generator") => kubeconfig_generator::run(&arguments),
         Some("passthru") => passthru::run(&arguments),
         _ => thin::run(&arguments),
