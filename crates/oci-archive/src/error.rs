@@ -46,4 +46,10 @@ pub enum Error {
         /// The reference as it was given.
         reference: String,
     },
+    /// A reference stands for one image per platform.
+    #[error("two images for the same platform are called {reference:?}; give one of them another name")]
+    Platform {
+        /// The reference as it was given.
+        reference: String,
+    },
 }

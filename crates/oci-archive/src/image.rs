@@ -135,6 +135,12 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// How an index names this image.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor { platform: Some(self.platform.clone()), ..self.manifest.descriptor() }
+    }
+
     /// How many bytes a registry keeps and a node pulls.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -178,7 +184,7 @@ impl Image {
     }
 }
 
-fn json_blob(media_type: &'static str, value: &Value) -> Blob {
+pub(crate) fn json_blob(media_type: &'static str, value: &Value) -> Blob {
     // A `Value` prints its maps sorted, so equal content gives equal bytes.
     Blob::new(media_type, value.to_string().into_bytes())
 }

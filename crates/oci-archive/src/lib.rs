@@ -2,7 +2,7 @@
 //!
 //! A [`Layer`] is filled with files, links and folders, one or more layers and a [`Config`] make an [`Image`], and
 //! [`write_archive()`] puts images into one file that `ctr images import`, `docker load`, `podman load`, `skopeo` and k3s'
-//! folder of images take. The same content gives the same bytes: entries are sorted, times are zero, owners are root.
+//! folder of images take; [`write_layout()`] makes a folder of the same. The same content gives the same bytes: entries are sorted, times are zero, owners are root.
 //!
 //! Left out: reading images, and talking to registries.
 
@@ -11,7 +11,7 @@ mod error;
 mod image;
 mod layer;
 
-pub use archive::write_archive;
+pub use archive::{write_archive, write_layout};
 pub use error::Error;
 pub use image::{Blob, Config, Descriptor, Image, Packed, Platform};
 pub use layer::Layer;

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use oci_archive::{Config, Error, Image, Layer, write_archive};
+use oci_archive::{Config, Error, Image, Layer, Platform, write_archive, write_layout};
 use serde_json::Value;
 
 const REFERENCE: &str = "registry.example/tools/sample:v1";
@@ -63,14 +63,7 @@ fn an_archive_leads_from_its_name_to_every_file() {
     assert_eq!(config["config"]["Entrypoint"][0], "/tool");
     assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 1);
 
-    let mut layer = tar::Archive::new(GzDecoder::new(blob(&files, &manifest["layers"][0])));
-    let mut seen = Vec::new();
-    for entry in layer.entries().unwrap() {
-        let entry = entry.unwrap();
-        let link =
-            entry.link_name().unwrap().map(|target| format!(" -> {}", target.display())).unwrap_or_default();
-        seen.push(format!("{:o} {}{link}", entry.header().mode().unwrap(), entry.path().unwrap().display()));
-    }
+    let seen = entries(GzDecoder::new(blob(&files, &manifest["layers"][0])));
     let wanted = [
         "755 etc/",
         "644 etc/passwd",
@@ -81,6 +74,79 @@ fn an_archive_leads_from_its_name_to_every_file() {
         "755 usr/bin/tool",
     ];
     assert_eq!(seen, wanted);
+}
+
+/// Mode, path and target of each entry, in the archive's order.
+fn entries(layer: impl Read) -> Vec<String> {
+    let mut layer = tar::Archive::new(layer);
+    let describe = |entry: tar::Entry<'_, _>| {
+        let target = entry.link_name().unwrap().map(|target| format!(" -> {}", target.display()));
+        let mode = entry.header().mode().unwrap();
+        format!("{mode:o} {}{}", entry.path().unwrap().display(), target.unwrap_or_default())
+    };
+    layer.entries().unwrap().map(|entry| describe(entry.unwrap())).collect()
+}
+
+#[test]
+fn hard_links_come_after_what_they_link_to() {
+    let mut layer = Layer::uncompressed();
+    layer.file("/usr/bin/tool", "tool", 0o755).unwrap();
+    layer.hard_link("/a", "/usr/bin/tool").unwrap();
+    let missing = layer.hard_link("/b", "/usr/bin/other").map(|_| ());
+    assert!(matches!(missing, Err(Error::Entry { .. })));
+    assert_eq!(layer.files().collect::<Vec<_>>(), ["a", "usr/bin/tool"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tar");
+    write_archive(&path, &[Image { layers: vec![layer], ..sample() }]).unwrap();
+    let files = unpack(&path);
+    let manifest = json(blob(&files, &json(&files["index.json"])["manifests"][0]));
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar");
+    let packed = blob(&files, &manifest["layers"][0]);
+    let last = entries(packed).pop().unwrap();
+    assert_eq!(last, "755 a -> usr/bin/tool");
+    // Unpacked by another program, both names are one file.
+    std::fs::write(dir.path().join("layer.tar"), packed).unwrap();
+    let mut tar = std::process::Command::new("tar");
+    assert!(tar.args(["-xf", "layer.tar"]).current_dir(dir.path()).status().unwrap().success());
+    assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"tool");
+}
+
+#[test]
+fn images_of_one_name_for_different_machines_become_one_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tar");
+    let images = ["amd64", "arm64"].map(|arch| Image { platform: Platform::linux(arch), ..sample() });
+    write_archive(&path, &images).unwrap();
+    let files = unpack(&path);
+    let index = json(&files["index.json"]);
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
+    assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], REFERENCE);
+    assert_eq!(index["manifests"][0]["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let inner = json(blob(&files, &index["manifests"][0]));
+    for (at, arch) in ["amd64", "arm64"].into_iter().enumerate() {
+        assert_eq!(inner["manifests"][at]["platform"]["architecture"], arch);
+        let manifest = json(blob(&files, &inner["manifests"][at]));
+        assert_eq!(json(blob(&files, &manifest["config"]))["architecture"], arch);
+    }
+}
+
+#[test]
+fn one_name_for_two_images_of_one_platform_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = write_archive(&dir.path().join("image.tar"), &[sample(), sample()]).unwrap_err();
+    assert!(error.to_string().contains(REFERENCE), "{error}");
+}
+
+#[test]
+fn a_layout_holds_the_same_files_as_an_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tar, folder) = (dir.path().join("image.tar"), dir.path().join("image"));
+    write_archive(&tar, &[sample()]).unwrap();
+    write_layout(&folder, &[sample()]).unwrap();
+    for (name, bytes) in unpack(&tar) {
+        assert_eq!(std::fs::read(folder.join(&name)).unwrap(), bytes, "{name}");
+    }
 }
 
 #[test]
