@@ -20,6 +20,9 @@ pub const UPSTREAM_VERSION: &str = "v4.3.0";
 /// The oldest Go that both modules build with.
 const OLDEST_GO: (u32, u32) = (1, 24);
 
+const REFERENCE_PLUGINS_MODULE: &str = "github.com/containernetworking/plugins";
+const UPSTREAM_MODULE: &str = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4";
+
 const PLUGINS: [&str; 18] = [
     "main/bridge",
     "main/dummy",
@@ -45,15 +48,25 @@ struct Set {
     name: &'static str,
     module: &'static str,
     version: &'static str,
+    /// `GOARCH`; this machine's when it is not given.
+    arch: Option<&'static str>,
     /// Package below the module, and the name of the program.
     programs: Vec<(String, String)>,
 }
 
-/// The folder with all 18 CNI reference plugins.
+/// The folder with all 18 CNI reference plugins, for this machine.
 ///
 /// # Errors
 /// When Go cannot be had or the build fails; the error says what to do.
 pub fn reference_plugins() -> Result<PathBuf> {
+    reference_plugins_for(None)
+}
+
+/// The same for machines of another kind, in Go's word (`amd64`, `arm64`).
+///
+/// # Errors
+/// As [`reference_plugins`].
+pub fn reference_plugins_for(arch: Option<&'static str>) -> Result<PathBuf> {
     let programs = PLUGINS
         .iter()
         .map(|path| {
@@ -63,8 +76,9 @@ pub fn reference_plugins() -> Result<PathBuf> {
         .collect();
     provide(&Set {
         name: "cni-plugins",
-        module: "github.com/containernetworking/plugins",
+        module: REFERENCE_PLUGINS_MODULE,
         version: REFERENCE_PLUGINS_VERSION,
+        arch,
         programs,
     })
 }
@@ -84,10 +98,27 @@ pub fn upstream_multus() -> Result<PathBuf> {
     ];
     provide(&Set {
         name: "multus",
-        module: "gopkg.in/k8snetworkplumbingwg/multus-cni.v4",
+        module: UPSTREAM_MODULE,
         version: UPSTREAM_VERSION,
+        arch: None,
         programs: programs.map(|(path, program)| (format!("cmd/{path}"), program.to_owned())).to_vec(),
     })
+}
+
+/// The source of upstream's Multus in the given version: `deployments/`, `images/`, `LICENSE` and all the rest.
+///
+/// # Errors
+/// When Go or the module cannot be had; the error says what to do.
+pub fn upstream_source(version: &str) -> Result<PathBuf> {
+    source("multus", UPSTREAM_MODULE, version)
+}
+
+/// The source of the CNI reference plugins.
+///
+/// # Errors
+/// As [`upstream_source`].
+pub fn reference_plugins_source() -> Result<PathBuf> {
+    source("cni-plugins", REFERENCE_PLUGINS_MODULE, REFERENCE_PLUGINS_VERSION)
 }
 
 /// The folder that holds all parts.
@@ -133,7 +164,8 @@ pub(crate) fn once(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Resul
 }
 
 fn provide(set: &Set) -> Result<PathBuf> {
-    once(&format!("{}-{}", set.name, set.version), |dir| build(set, dir))
+    let arch = set.arch.map(|arch| format!("-{arch}")).unwrap_or_default();
+    once(&format!("{}-{}{arch}", set.name, set.version), |dir| build(set, dir))
 }
 
 fn build(set: &Set, dir: &Path) -> Result<()> {
@@ -148,12 +180,32 @@ fn build(set: &Set, dir: &Path) -> Result<()> {
     for (package, program) in &set.programs {
         say(&format!("  {program}"));
         run(go_command(&go, source.path())
+            .envs(set.arch.map(|arch| ("GOARCH", arch)))
             .args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
             .arg(dir.join(program))
             .arg(format!("{}/{package}", set.module)))?;
     }
     say(&format!("built {} {} in {:.0} s", set.name, set.version, start.elapsed().as_secs_f32()));
     Ok(())
+}
+
+/// A module's source, out of Go's cache, whose files nobody may write or move.
+fn source(name: &str, module: &str, version: &str) -> Result<PathBuf> {
+    once(&format!("{name}-{version}-source"), |dir| {
+        let go = go()?;
+        let module = format!("{module}@{version}");
+        let output = go_command(&go, dir)
+            .args(["mod", "download", "-json", &module])
+            .output()
+            .with_context(|| format!("start {} to fetch {module}", go.display()))?;
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let Some(cached) = answer["Dir"].as_str() else {
+            let why = answer["Error"].as_str().map(str::to_owned);
+            let why = why.unwrap_or_else(|| String::from_utf8_lossy(&output.stderr).trim_end().to_owned());
+            bail!("fetch the Go module {module}; the Go module proxy must be reachable: {why}");
+        };
+        run(Command::new("cp").args(["-r", "--no-preserve=mode"]).arg(format!("{cached}/.")).arg(dir))
+    })
 }
 
 fn go_command(go: &Path, dir: &Path) -> Command {
