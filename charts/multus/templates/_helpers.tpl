@@ -1,0 +1,105 @@
+{{/*
+Names, labels and images. Names are upstream's, so that this release can take over from upstream's manifest and give back to it.
+*/}}
+
+{{- define "multus.namespace" -}}
+{{- .Values.network.namespace | default .Release.Namespace -}}
+{{- end -}}
+
+{{- define "multus.daemonSetName" -}}kube-multus-ds{{- end -}}
+
+{{- define "multus.configMapName" -}}multus-daemon-config{{- end -}}
+
+{{- define "multus.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default "multus" -}}
+{{- end -}}
+
+{{/* Who the files on the nodes belong to. */}}
+{{- define "multus.owner" -}}
+{{ .Release.Namespace }}/{{ .Release.Name }}
+{{- end -}}
+
+{{/* Labels that every object carries. */}}
+{{- define "multus.labels" -}}
+app: multus
+tier: node
+app.kubernetes.io/name: multus
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.global.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Annotations that every object carries; empty where there are none. */}}
+{{- define "multus.annotations" -}}
+{{- with .Values.global.commonAnnotations }}
+{{- toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* `metadata` of an object: a dict with `root`, `name` and, for cluster-wide objects, `cluster: true`; `annotations` to add. */}}
+{{- define "multus.metadata" -}}
+name: {{ .name }}
+{{- if not .cluster }}
+namespace: {{ .namespace | default (include "multus.namespace" .root) }}
+{{- end }}
+labels:
+  {{- include "multus.labels" .root | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- $annotations := merge (dict) (.annotations | default dict) (.root.Values.global.commonAnnotations | default dict) }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The reference of an image: a dict with `root`, `repository`, `tag` and `digest`. A global registry takes the place of the one
+that the repository names.
+*/}}
+{{- define "multus.imageReference" -}}
+{{- $repository := .repository -}}
+{{- with .root.Values.global.imageRegistry -}}
+{{- $parts := splitList "/" $repository -}}
+{{- $first := first $parts -}}
+{{- if and (gt (len $parts) 1) (or (contains "." $first) (contains ":" $first) (eq $first "localhost")) -}}
+{{- $repository = rest $parts | join "/" -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $repository -}}
+{{- end -}}
+{{- $repository -}}
+{{- with .tag }}:{{ . }}{{ end -}}
+{{- with .digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* The image that the engine runs from. */}}
+{{- define "multus.image" -}}
+{{- include "multus.imageReference" (dict "root" . "repository" .Values.image.repository "tag" (include "multus.tag" .) "digest" .Values.image.digest) -}}
+{{- end -}}
+
+{{/* Our own image, for what upstream's cannot do: `helm test`, and choosing the primary network for its old releases. */}}
+{{- define "multus.toolsImage" -}}
+{{- if eq (include "multus.engine" .) "multus-rs" -}}
+{{- include "multus.image" . -}}
+{{- else -}}
+{{- $image := .Values.toolsImage -}}
+{{- include "multus.imageReference" (dict "root" . "repository" $image.repository "tag" ($image.tag | default .Chart.AppVersion) "digest" $image.digest) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "multus.imagePullSecrets" -}}
+{{- $secrets := concat (.Values.global.imagePullSecrets | default list) .Values.imagePullSecrets -}}
+{{- $named := list -}}
+{{- range $secrets -}}
+{{- $named = append $named (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with $named | uniq -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,87 @@
+{{/*
+Where the node's CNI folders are. What the user wrote wins; else the platform says, from files/platforms.yaml; the platform is the one
+that is set, or that cni.configDir and cni.binDir lie in, or that the cluster's version names, or "generic".
+*/}}
+
+{{/* {name, reason} as JSON. */}}
+{{- define "multus.platform" -}}
+{{- $version := .Capabilities.KubeVersion.Version -}}
+{{- $dirs := list .Values.cni.configDir .Values.cni.binDir -}}
+{{- $name := "" -}}
+{{- $reason := "" -}}
+{{- if .Values.platform -}}
+{{- $name = .Values.platform -}}
+{{- $reason = "platform is set" -}}
+{{- else -}}
+{{- range $dirs -}}
+{{- if and (not $name) (hasPrefix "/var/lib/rancher/k3s/" .) -}}
+{{- $name = "k3s" -}}
+{{- $reason = printf "%s is one of its folders" . -}}
+{{- else if and (not $name) (hasPrefix "/var/lib/rancher/rke2/" .) -}}
+{{- $name = "rke2" -}}
+{{- $reason = printf "%s is one of its folders" . -}}
+{{- end -}}
+{{- end -}}
+{{- range $mark, $platform := dict "+k3s" "k3s" "+rke2" "rke2" "+k0s" "k0s" "-gke." "gke" "-eks-" "eks" -}}
+{{- if and (not $name) (contains $mark $version) -}}
+{{- $name = $platform -}}
+{{- $reason = printf "the cluster's version is %s" $version -}}
+{{- end -}}
+{{- end -}}
+{{- if not $name -}}
+{{- $name = "generic" -}}
+{{- $reason = printf "nothing says otherwise; the cluster's version is %s" $version -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $name "k3s") (contains "+k3s" $version) (include "multus.oldK3s" .) -}}
+{{- $name = "k3s-legacy" -}}
+{{- $reason = printf "%s, from before its folder data/cni" $reason -}}
+{{- end -}}
+{{- dict "name" $name "reason" $reason | toJson -}}
+{{- end -}}
+
+{{/* "true" for releases of k3s whose plugins lie behind the link data/current: before 1.28.15, 1.29.10, 1.30.6 and 1.31.2. */}}
+{{- define "multus.oldK3s" -}}
+{{- $version := regexFind "[0-9]+\\.[0-9]+\\.[0-9]+" .Capabilities.KubeVersion.Version -}}
+{{- if or (semverCompare "<1.28.15" $version) (semverCompare ">=1.29.0 <1.29.10" $version) (semverCompare ">=1.30.0 <1.30.6" $version) (semverCompare ">=1.31.0 <1.31.2" $version) -}}true{{- end -}}
+{{- end -}}
+
+{{/* All that templates need to know of the node, as JSON. */}}
+{{- define "multus.node" -}}
+{{- $platform := include "multus.platform" . | fromJson -}}
+{{- $platforms := .Files.Get "files/platforms.yaml" | fromYaml -}}
+{{- $facts := get $platforms $platform.name -}}
+{{- if not $facts -}}
+{{- fail (printf "\n\nplatform: %q is not known.\nKnown are: %s.\nLeave it empty to let the chart choose, or use \"generic\" with cni.configDir and cni.binDir.\n" $platform.name (keys $platforms | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- $node := merge (dict "platform" $platform.name "platformReason" $platform.reason "givenConfigDir" .Values.cni.configDir "givenBinDir" .Values.cni.binDir) $facts -}}
+{{- if .Values.k3s.disableFlannel -}}
+{{- $generic := get $platforms "generic" -}}
+{{- $node = merge (pick $generic "configDir" "binDir" "followLinks" "alsoBinDir" "hostLinks" "primaryFile") $node -}}
+{{- end -}}
+{{- range $key := list "configDir" "binDir" -}}
+{{- with get $.Values.cni $key -}}
+{{- $_ := set $node $key (trimSuffix "/" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq $node.alsoBinDir $node.binDir -}}
+{{- $_ := set $node "alsoBinDir" "" -}}
+{{- end -}}
+{{- if hasPrefix "/var/lib/rancher/k3s/data/current" $node.binDir -}}
+{{- $_ := set $node "followLinks" "/var/lib/rancher/k3s/data" -}}
+{{- end -}}
+{{- if and $node.followLinks (not (hasPrefix (printf "%s/" $node.followLinks) $node.binDir)) -}}
+{{- $_ := set $node "followLinks" "" -}}
+{{- end -}}
+{{- $_ := set $node "kubeconfig" (printf "%s/multus.d/multus.kubeconfig" $node.configDir) -}}
+{{- $_ := set $node "seLinuxType" (.Values.security.seLinuxType | default $node.seLinuxType) -}}
+{{- $node | toJson -}}
+{{- end -}}
+
+{{/* "true" where the chart brings the CNI reference plugins. */}}
+{{- define "multus.referencePlugins" -}}
+{{- $wanted := .Values.referencePlugins.enabled | toString -}}
+{{- if eq $wanted "auto" -}}
+{{- if (include "multus.node" . | fromJson).lacksPlugins -}}true{{- end -}}
+{{- else if eq $wanted "true" -}}true{{- end -}}
+{{- end -}}

@@ -1,0 +1,77 @@
+{{/* Thin mode of multus-rs: what _pod-thin.tpl has, and what only multus-rs can do. */}}
+
+{{- define "multus.pod.multus-rs.thin" -}}
+{{- $paths := include "multus.thin.paths" . | fromJson -}}
+podSecurityContext:
+  seccompProfile:
+    type: RuntimeDefault
+initContainers:
+  {{- include "multus.installContainer" (dict "root" . "name" "install-multus" "volume" "cnibin" "type" "thin") | nindent 2 }}
+  {{- include "multus.referencePluginsContainer" . | nindent 2 }}
+containers:
+  - name: kube-multus
+    image: {{ include "multus.image" . }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: [/usr/src/multus-cni/bin/thin_entrypoint]
+    args:
+      {{- include "multus.thin.flags" . | nindent 6 }}
+      - --multus-autoconfig-dir={{ $paths.conf }}
+      {{- with $paths.alsoBin }}
+      - --additional-cni-bin-dir={{ . }}
+      {{- end }}
+      # Its files stay on the node while this DaemonSet exists and covers the node, whatever happens to this pod.
+      - --daemonset={{ include "multus.namespace" . }}/{{ include "multus.daemonSetName" . }}
+      - --node-name=$(MULTUS_NODE_NAME)
+      - --owner={{ include "multus.owner" . }}
+      {{- with .Values.network.defaultNetwork }}
+      - --default-network={{ . }}
+      {{- end }}
+      {{- if .Values.network.requireDefault }}
+      - --require-default-network=true
+      {{- end }}
+      {{- with include "multus.ours.netconf" . }}
+      - {{ printf "--netconf-merge=%s" . | toJson }}
+      {{- end }}
+      {{- range .Values.extraArgs }}
+      - {{ . | toJson }}
+      {{- end }}
+    {{- include "multus.env" (dict "root" . "env" (list (dict "name" "MULTUS_NODE_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName"))))) | nindent 4 }}
+    resources:
+      {{- include "multus.resources" . | nindent 6 }}
+    securityContext:
+      {{- include "multus.unprivileged" (dict "root" .) | nindent 6 }}
+    terminationMessagePolicy: FallbackToLogsOnError
+    volumeMounts:
+      {{- include "multus.thin.mounts" . | nindent 6 }}
+      # Statuses that could not be written in time wait here.
+      - name: run
+        mountPath: /run/multus
+      {{- with .Values.extraVolumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+volumes:
+  {{- include "multus.thin.volumes" . | nindent 2 }}
+  {{- include "multus.hostFolder" (dict "name" "run" "path" "/run/multus") | nindent 2 }}
+{{- end -}}
+
+{{/* Keys of the generated CNI configuration that no flag has, as JSON; empty where there are none. */}}
+{{- define "multus.ours.netconf" -}}
+{{- $config := .Values.config -}}
+{{- $keys := dict -}}
+{{- if ne $config.specMode "compat" -}}
+{{- $_ := set $keys "specMode" $config.specMode -}}
+{{- end -}}
+{{- with .Values.network.attachToAll -}}
+{{- $_ := set $keys "defaultNetworks" . -}}
+{{- end -}}
+{{- if or .Values.network.attachToAll (ne (include "multus.namespace" .) "kube-system") -}}
+{{- $_ := set $keys "multusNamespace" (include "multus.namespace" .) -}}
+{{- end -}}
+{{- with $config.systemNamespaces -}}
+{{- $_ := set $keys "systemNamespaces" . -}}
+{{- end -}}
+{{- $keys = mergeOverwrite $keys (deepCopy $config.raw) -}}
+{{- if $keys -}}
+{{- $keys | toJson -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,125 @@
+{{/* What the pods of both engines and modes have in common. The container and volumes: _pod-*.tpl. */}}
+
+{{- define "multus.pod" -}}
+{{- $kind := printf "multus.pod.%s.%s" (include "multus.engine" .) (include "multus.mode" .) -}}
+{{- $pod := include $kind . | fromYaml -}}
+{{- if $pod.Error -}}{{- fail (printf "%s renders no YAML: %s" $kind $pod.Error) -}}{{- end -}}
+metadata:
+  labels:
+    {{- /* Without versions: an upgrade that changes nothing of the pods leaves them running. */}}
+    {{- $names := dict "app" "multus" "name" "multus" "tier" "node" "app.kubernetes.io/name" "multus" "app.kubernetes.io/instance" .Release.Name }}
+    {{- merge $names .Values.podLabels (.Values.global.commonLabels | default dict) | toYaml | nindent 4 }}
+  annotations:
+    # The node's pods cannot start without it; a scale-down must take it last.
+    cluster-autoscaler.kubernetes.io/enable-ds-eviction: "false"
+    kubectl.kubernetes.io/default-container: kube-multus
+    {{- with $pod.annotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- with merge (dict) .Values.podAnnotations (.Values.global.commonAnnotations | default dict) }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "multus.serviceAccountName" . }}
+  {{- with include "multus.imagePullSecrets" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  # It must run before pods have a network, and makes that network.
+  hostNetwork: true
+  {{- if $pod.hostPID }}
+  hostPID: true
+  {{- end }}
+  # The node's own resolver: the cluster's needs a pod network.
+  dnsPolicy: Default
+  priorityClassName: {{ .Values.priorityClassName }}
+  terminationGracePeriodSeconds: 60
+  securityContext:
+    {{- toYaml $pod.podSecurityContext | nindent 4 }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with concat ($pod.initContainers | default list) .Values.extraInitContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    {{- toYaml (concat $pod.containers .Values.extraContainers) | nindent 4 }}
+  volumes:
+    {{- toYaml (concat $pod.volumes .Values.extraVolumes) | nindent 4 }}
+{{- end -}}
+
+{{/*
+The least that can write a folder of the node's: root without a single capability. A dict with `root`.
+*/}}
+{{- define "multus.unprivileged" -}}
+privileged: false
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsUser: 0
+runAsGroup: 0
+capabilities:
+  drop: [ALL]
+seLinuxOptions:
+  type: {{ (include "multus.node" .root | fromJson).seLinuxType }}
+{{- end -}}
+
+{{/* A folder of the node's: a dict with `name` and `path`. */}}
+{{- define "multus.hostFolder" -}}
+- name: {{ .name }}
+  hostPath:
+    path: {{ .path }}
+    type: DirectoryOrCreate
+{{- end -}}
+
+{{/* What the container gets where the user asks for nothing. Upstream's daemon runs every plugin itself, in its own limits. */}}
+{{- define "multus.resources" -}}
+{{- if .Values.resources -}}
+{{- toYaml .Values.resources -}}
+{{- else if eq (include "multus.mode" .) "thin" -}}
+requests:
+  cpu: 10m
+  memory: 20Mi
+limits:
+  memory: 100Mi
+{{- else -}}
+requests:
+  cpu: 100m
+  memory: 128Mi
+limits:
+  memory: 1Gi
+{{- end -}}
+{{- end -}}
+
+{{/* Environment that all have: a dict with `root` and `env`, a list; a variable of the user's takes the place of ours. */}}
+{{- define "multus.env" -}}
+{{- $env := .env -}}
+{{- with .root.Values.apiServer.host -}}
+{{- $env = append $env (dict "name" "KUBERNETES_SERVICE_HOST" "value" .) -}}
+{{- end -}}
+{{- with .root.Values.apiServer.port -}}
+{{- $env = append $env (dict "name" "KUBERNETES_SERVICE_PORT" "value" (toString .)) -}}
+{{- end -}}
+{{- $given := list -}}
+{{- range .root.Values.extraEnv -}}
+{{- $given = append $given .name -}}
+{{- end -}}
+{{- $kept := list -}}
+{{- range $env -}}
+{{- if not (has .name $given) -}}
+{{- $kept = append $kept . -}}
+{{- end -}}
+{{- end -}}
+{{- with concat $kept .root.Values.extraEnv -}}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
