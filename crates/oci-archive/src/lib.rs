@@ -10,6 +10,7 @@ mod archive;
 mod error;
 mod image;
 mod layer;
+mod root;
 
 pub use archive::{write_archive, write_layout};
 pub use error::Error;

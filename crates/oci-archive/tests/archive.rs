@@ -195,3 +195,11 @@ fn a_short_name_is_refused_with_the_form_to_use() {
         assert!(error.to_string().contains("registry.example/name:tag"), "{error}");
     }
 }
+
+#[test]
+fn a_minimal_root_has_users_and_var_run() {
+    let mut layer = Layer::uncompressed();
+    layer.minimal_root().unwrap();
+    let files: Vec<_> = layer.files().collect();
+    assert_eq!(files, ["etc/group", "etc/nsswitch.conf", "etc/passwd", "var/run"]);
+}
