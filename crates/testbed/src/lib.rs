@@ -9,6 +9,7 @@ pub mod apiserver;
 pub mod enter;
 pub mod netns;
 pub mod parts;
+pub mod peer;
 pub mod plugin;
 pub mod wait;
 
