@@ -7,6 +7,7 @@
 mod end;
 mod pipes;
 mod process;
+mod start;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -73,8 +74,8 @@ pub(crate) fn run(invocation: &Invocation<'_>) -> Result<Output, Failure> {
     if remaining(invocation.deadline).is_some_and(|left| left.is_zero()) {
         return Err(timed_out(Vec::new()));
     }
-    let mut process = process::spawn(invocation)?;
-    let mut pipes = match Pipes::of(&mut process.child, invocation.stdin) {
+    let (mut process, ends) = process::spawn(invocation)?;
+    let mut pipes = match Pipes::of(ends, invocation.stdin) {
         Ok(pipes) => pipes,
         Err(error) => return Err(abandoned(process, invocation, error)),
     };

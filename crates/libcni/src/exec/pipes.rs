@@ -1,11 +1,12 @@
 //! The three pipes of a plugin, served by one thread without ever blocking on one of them.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::start::Ends;
 
 /// Most bytes of stdout that are kept.
 pub(super) const MOST_STDOUT: usize = 1 << 20;
@@ -15,36 +16,30 @@ const MOST_STDERR: usize = 64 << 10;
 const CHUNK: usize = 64 << 10;
 
 pub(super) struct Pipes<'a> {
-    stdin: Option<ChildStdin>,
+    stdin: Option<PipeWriter>,
     unwritten: &'a [u8],
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
     kept_stdout: Vec<u8>,
     too_long: bool,
     kept_stderr: Vec<u8>,
 }
 
 impl<'a> Pipes<'a> {
-    pub(super) fn of(child: &mut Child, stdin: &'a [u8]) -> io::Result<Pipes<'a>> {
-        let pipes = Pipes {
-            stdin: child.stdin.take(),
+    pub(super) fn of(ends: Ends, stdin: &'a [u8]) -> io::Result<Pipes<'a>> {
+        // Only our ends become non-blocking; the plugin's are other open files.
+        for end in [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()] {
+            rustix::io::ioctl_fionbio(end, true)?;
+        }
+        Ok(Pipes {
+            stdin: Some(ends.stdin),
             unwritten: stdin,
-            stdout: child.stdout.take(),
-            stderr: child.stderr.take(),
+            stdout: Some(ends.stdout),
+            stderr: Some(ends.stderr),
             kept_stdout: Vec::new(),
             too_long: false,
             kept_stderr: Vec::new(),
-        };
-        let ends = [
-            pipes.stdin.as_ref().map(AsFd::as_fd),
-            pipes.stdout.as_ref().map(AsFd::as_fd),
-            pipes.stderr.as_ref().map(AsFd::as_fd),
-        ];
-        // Only our ends become non-blocking; the plugin's are other open files.
-        for end in ends.into_iter().flatten() {
-            rustix::io::ioctl_fionbio(end, true)?;
-        }
-        Ok(pipes)
+        })
     }
 
     /// Waits until a pipe can be served, the process behind `pidfd` has ended, or time is up; serves what can

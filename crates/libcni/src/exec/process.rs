@@ -1,16 +1,14 @@
-//! Starting a plugin.
+//! A plugin as a process of ours.
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::PidfdFlags;
 
+use super::start::{Child, Ends, start};
 use super::{Failure, Invocation, pause, remaining};
 
 /// A plugin that runs.
@@ -22,7 +20,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.pid().as_raw_nonzero().get().unsigned_abs()
     }
 
     /// How long to wait for events: without a pidfd the end has to be looked for.
@@ -49,7 +47,7 @@ pub(super) fn running() -> MutexGuard<'static, Vec<u32>> {
 
 /// Starts a plugin. An executable that is being written ("text file busy") is tried again, as installers
 /// replace plugins under running nodes (C-89).
-pub(super) fn spawn(invocation: &Invocation<'_>) -> Result<Process, Failure> {
+pub(super) fn spawn(invocation: &Invocation<'_>) -> Result<(Process, Ends), Failure> {
     become_subreaper();
     let mut waits = [10, 50, 200, 500, 1000, 1000, 1000, 1000].map(Duration::from_millis).into_iter();
     loop {
@@ -62,54 +60,19 @@ pub(super) fn spawn(invocation: &Invocation<'_>) -> Result<Process, Failure> {
                 }
             }
             Err(error) => return Err(Failure::Spawn(error)),
-            Ok(process) => return Ok(process),
+            Ok(started) => return Ok(started),
         }
     }
 }
 
-fn spawn_once(invocation: &Invocation<'_>) -> io::Result<Process> {
-    let mut command = Command::new(invocation.path);
-    command
-        .env_clear()
-        .envs(invocation.environment.iter().map(|(key, value)| (key, value)))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    prepare(&mut command);
-    let mut running = running();
-    let child = command.spawn()?;
-    running.push(child.id());
-    let pidfd = Pid::from_child(&child);
-    let pidfd = rustix::process::pidfd_open(pidfd, PidfdFlags::empty()).ok();
-    Ok(Process { child, pidfd })
-}
-
-/// What the child does between fork and exec: it asks to be killed when the thread that started it ends, and
-/// gives up a protection from the OOM killer that was meant for the container runtime.
-#[allow(unsafe_code)]
-fn prepare(command: &mut Command) {
-    let parent = rustix::process::getpid();
+fn spawn_once(invocation: &Invocation<'_>) -> io::Result<(Process, Ends)> {
     let raise_oom_score = oom_score_is_negative();
-    let in_child = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        if rustix::process::getppid() != Some(parent) {
-            // The parent has gone before it could be watched.
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if raise_oom_score {
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-            if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", flags, Mode::empty()) {
-                let _ = rustix::io::write(&file, b"0");
-            }
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec only async-signal-safe functions may run. `in_child` makes system calls
-    // (prctl, getppid, open, write, close) directly, allocates nothing, takes no lock and does not unwind.
-    unsafe {
-        command.pre_exec(in_child);
-    }
+    let mut running = running();
+    let (child, ends) = start(invocation.path, invocation.environment, raise_oom_score)?;
+    let pidfd = rustix::process::pidfd_open(child.pid(), PidfdFlags::empty()).ok();
+    let process = Process { child, pidfd };
+    running.push(process.pid());
+    Ok((process, ends))
 }
 
 fn oom_score_is_negative() -> bool {

@@ -316,6 +316,39 @@ fn c11_the_plugin_leads_a_group_and_is_not_spared_by_the_oom_killer() {
     assert_eq!(read("group"), read("pid"));
 }
 
+#[test]
+fn c11_the_plugin_starts_with_the_signals_of_a_fresh_process() {
+    let bed = Bed::new();
+    // Rust ignores SIGPIPE in this process; a plugin that inherited that would not end with its reader.
+    bed.plugin("p", &format!("grep -E 'SigBlk|SigIgn' /proc/self/status > \"$dir/signals\"; echo '{OK}'"));
+    add(&bed).unwrap();
+    let signals = fs::read_to_string(bed.path("signals")).unwrap();
+    let mask = |name: &str| {
+        let line = signals.lines().find(|line| line.starts_with(name)).unwrap();
+        u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
+    };
+    assert_eq!(mask("SigBlk"), 0);
+    assert_eq!(mask("SigIgn") & (1 << (rustix::process::Signal::PIPE.as_raw() - 1)), 0);
+}
+
+#[test]
+fn c11_many_threads_start_plugins_at_once() {
+    let bed = Bed::new();
+    bed.plugin("p", &format!("test \"$CNI_IFNAME\" = eth0 && cat > /dev/null && echo '{OK}'"));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let attachment = unique();
+                    let result = bed.runtime.add(&one("p"), &attachment).unwrap();
+                    assert_eq!(result.version(), "1.0.0");
+                    assert!(bed.runtime.add(&one("absent"), &attachment).is_err());
+                }
+            });
+        }
+    });
+}
+
 /// Design: killed mid-ADD. The runtime kills only the process it has started; the plugin must not go on alone.
 #[test]
 fn c11_the_plugin_dies_with_the_process_that_started_it() {
