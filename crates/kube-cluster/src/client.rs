@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use hyper::Method;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout_at};
 
 use crate::Error;
-use crate::connection::{Answer, Connections, Failure, Target};
+use crate::connection::{Answer, Body, Connections, Failure, Target, whole};
 use crate::kubeconfig::{Access, Credentials};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -25,6 +25,8 @@ const USER_AGENT_VALUE: &str = concat!("multus-rs/", env!("CARGO_PKG_VERSION"));
 pub enum Source {
     /// A kubeconfig, which `thin_entrypoint` rewrites when the token changes.
     Kubeconfig(PathBuf),
+    /// The pod that this process runs in; the kubelet replaces token and authority.
+    Pod,
     /// Given once.
     Fixed(Access),
 }
@@ -33,6 +35,12 @@ impl Source {
     fn read(&self) -> Result<Access, Error> {
         match self {
             Self::Kubeconfig(path) => Access::read(path),
+            Self::Pod => Access::in_cluster(&|name| std::env::var(name).ok())?.ok_or_else(|| {
+                Error::config(
+                    "find the API server",
+                    "this is no pod with a service account; give a kubeconfig",
+                )
+            }),
             Self::Fixed(access) => Ok(access.clone()),
         }
     }
@@ -69,6 +77,9 @@ pub(crate) const JSON: &str = "application/json";
 /// Only the metadata of an object, which halves what a pod weighs; servers that do not know this send the object.
 pub(crate) const METADATA: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+/// The same for a list.
+pub(crate) const METADATA_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 impl Request {
     pub(crate) fn get(attempt: String, path: String) -> Self {
@@ -109,28 +120,15 @@ impl Client {
                 Ok(Err(Failure::Passing(reason))) => last = Some(reason),
                 Ok(Ok(answer)) => match answer.status.as_u16() {
                     200..=299 => return Ok(answer.body),
-                    401 if !read_again && self.read_credentials_again().await? => {
+                    401 if !read_again && self.read_again().await? => {
                         read_again = true;
                         continue;
                     }
-                    code @ (401 | 403) => {
-                        return Err(Error::Denied {
-                            attempt: request.attempt.clone(),
-                            reason: message(&answer),
-                            code,
-                        });
-                    }
                     429 | 500 | 502 | 503 | 504 => {
                         wait = asked_pause(&answer).unwrap_or(pause);
-                        last = Some(message(&answer));
+                        last = Some(message_of(&answer));
                     }
-                    code => {
-                        return Err(Error::Refused {
-                            attempt: request.attempt.clone(),
-                            code,
-                            message: message(&answer),
-                        });
-                    }
+                    _ => return Err(refused(request, &answer)),
                 },
             }
             if Instant::now() + wait >= deadline {
@@ -151,7 +149,30 @@ impl Client {
         read(request, &body)
     }
 
+    /// Sends `request` once and hands the answer's body out as it arrives.
+    pub(crate) async fn open(&self, request: &Request) -> Result<Incoming, Error> {
+        let failed = |failure| match failure {
+            Failure::Passing(reason) => Error::unavailable(&request.attempt, reason),
+            Failure::Final(error) => error,
+        };
+        let (target, message) = self.message(request).await.map_err(failed)?;
+        let response = self.connections.stream(&target, message).await.map_err(failed)?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        let answer = whole(response).await.map_err(failed)?;
+        Err(match answer.status.as_u16() {
+            429 | 500..=599 => Error::unavailable(&request.attempt, message_of(&answer)),
+            _ => refused(request, &answer),
+        })
+    }
+
     async fn once(&self, request: &Request) -> Result<Answer, Failure> {
+        let (target, message) = self.message(request).await?;
+        self.connections.exchange(&target, message).await
+    }
+
+    async fn message(&self, request: &Request) -> Result<(Target, hyper::Request<Body>), Failure> {
         let (target, authorization) = {
             let state = self.state.lock().await;
             (state.target.clone(), authorization(&state.access.credentials).map_err(Failure::Final)?)
@@ -171,11 +192,11 @@ impl Client {
         let message = head
             .body(http_body_util::Full::new(request.body.clone()))
             .map_err(|error| Failure::Final(Error::config(&request.attempt, error)))?;
-        self.connections.exchange(&target, message).await
+        Ok((target, message))
     }
 
-    /// Whether the credentials were read again and are others than before.
-    async fn read_credentials_again(&self) -> Result<bool, Error> {
+    /// Reads the way to the API server again; whether it is another one than before.
+    pub(crate) async fn read_again(&self) -> Result<bool, Error> {
         let mut state = self.state.lock().await;
         if matches!(self.source, Source::Fixed(_)) {
             return Ok(false);
@@ -198,7 +219,6 @@ pub(crate) fn read<T: DeserializeOwned>(request: &Request, body: &[u8]) -> Resul
 
 /// `name` as one segment of a path. Names that would change the path are refused with client-go's text.
 pub(crate) fn segment(name: &str) -> Result<String, String> {
-    use std::fmt::Write as _;
     if name.is_empty() {
         return Err("resource name may not be empty".to_owned());
     }
@@ -208,16 +228,22 @@ pub(crate) fn segment(name: &str) -> Result<String, String> {
     if let Some(wrong) = name.chars().find(|c| matches!(c, '/' | '%')) {
         return Err(format!("invalid resource name {name:?}: [may not contain '{wrong}']"));
     }
-    let mut segment = String::with_capacity(name.len());
-    for byte in name.bytes() {
+    Ok(query_value(name))
+}
+
+/// `text` as a value in a query.
+pub(crate) fn query_value(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut value = String::with_capacity(text.len());
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            segment.push(char::from(byte));
+            value.push(char::from(byte));
         } else {
             // Writing to a String cannot fail.
-            let _ = write!(segment, "%{byte:02X}");
+            let _ = write!(value, "%{byte:02X}");
         }
     }
-    Ok(segment)
+    value
 }
 
 fn authorization(credentials: &Credentials) -> Result<Option<String>, Error> {
@@ -236,7 +262,7 @@ fn authorization(credentials: &Credentials) -> Result<Option<String>, Error> {
     })
 }
 
-fn message(answer: &Answer) -> String {
+fn message_of(answer: &Answer) -> String {
     let status: Status = serde_json::from_slice(&answer.body).unwrap_or_default();
     status.message.filter(|message| !message.is_empty()).unwrap_or_else(|| answer.status.to_string())
 }
@@ -244,6 +270,15 @@ fn message(answer: &Answer) -> String {
 fn asked_pause(answer: &Answer) -> Option<Duration> {
     let seconds = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds).clamp(FIRST_PAUSE, LONGEST_PAUSE))
+}
+
+/// An answer that says that the request cannot be done.
+fn refused(request: &Request, answer: &Answer) -> Error {
+    let attempt = request.attempt.clone();
+    match answer.status.as_u16() {
+        code @ (401 | 403) => Error::Denied { attempt, reason: message_of(answer), code },
+        code => Error::Refused { attempt, code, message: message_of(answer) },
+    }
 }
 
 fn out_of_time(request: &Request, started: Instant, last: Option<String>) -> Error {

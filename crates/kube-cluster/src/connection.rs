@@ -29,7 +29,7 @@ const MOST_CONNECTIONS: usize = 4;
 /// handshake costs both sides more than a request does.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-type Body = Full<Bytes>;
+pub(crate) type Body = Full<Bytes>;
 
 /// Where to connect, and how.
 #[derive(Debug, Clone)]
@@ -168,6 +168,36 @@ impl Connections {
         Ok(answer)
     }
 
+    /// Sends `request` and hands its answer out as it arrives, for as long as that takes.
+    pub(crate) async fn stream(
+        &self,
+        target: &Target,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let shared = {
+            let open = self.open.lock().await;
+            open.shared.clone().filter(|shared| !shared.is_closed())
+        };
+        let sender = match shared {
+            Some(shared) => Sender::Http2(shared),
+            None => connect(target).await?,
+        };
+        match sender {
+            Sender::Http2(mut sender) => {
+                let sent = limited(sender.send_request(request)).await;
+                let mut open = self.open.lock().await;
+                match &sent {
+                    Ok(_) if open.shared.is_none() => open.shared = Some(sender),
+                    Ok(_) => {}
+                    Err(_) => open.shared = None,
+                }
+                sent
+            }
+            // Nothing else can be sent on it meanwhile, so it is none of those for requests.
+            Sender::Http1(mut sender) => limited(sender.send_request(origin_form(request))).await,
+        }
+    }
+
     /// Drops all connections; the next request opens a new one.
     pub(crate) async fn forget(&self) {
         *self.open.lock().await = Open::default();
@@ -291,7 +321,8 @@ async fn limited(
     timeout(ANSWER_LIMIT, response).await.map_err(late)?.map_err(passing)
 }
 
-async fn whole(response: Response<Incoming>) -> Result<Answer, Failure> {
+/// Reads an answer to its end.
+pub(crate) async fn whole(response: Response<Incoming>) -> Result<Answer, Failure> {
     let (head, mut incoming) = response.into_parts();
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {
@@ -313,13 +344,17 @@ fn origin_form(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// An error with its causes, which hyper's own text leaves out.
 fn passing(error: impl std::error::Error) -> Failure {
+    Failure::Passing(with_causes(&error))
+}
+
+/// An error with its causes, which hyper's own text leaves out.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    Failure::Passing(text)
+    text
 }

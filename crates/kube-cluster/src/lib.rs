@@ -3,7 +3,7 @@
 //!
 //! The only crate that knows async, TLS and HTTP. The client is written by hand over hyper and rustls: one process makes one
 //! connection and a handful of requests, and a general Kubernetes client would take more memory than all else together.
-//! Left out: watches and caches, exec credentials, proxies, DRA.
+//! Left out: caches, exec credentials, proxies, DRA.
 //!
 //! Start reading at [`KubeCluster`], then `client.rs` and `record.rs`.
 
@@ -16,7 +16,9 @@ pub mod kubeconfig;
 mod kubelet;
 mod lookup;
 mod record;
+mod session;
 mod tls;
+pub mod watch;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ use tokio::runtime::{Builder, Runtime};
 pub use client::Source;
 pub use error::Error;
 pub use kubelet::Kubelet;
+pub use session::Session;
 
 use client::Client;
 use kubeconfig::Access;

@@ -7,6 +7,7 @@
 mod http;
 mod protobuf;
 mod store;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,6 +43,32 @@ pub struct Request {
     pub body: Vec<u8>,
     /// HTTP status of the answer; 0 while there is none, and when the connection was closed on purpose.
     pub status: u16,
+}
+
+impl Request {
+    /// The query's values, decoded.
+    #[must_use]
+    pub fn query_values(&self) -> BTreeMap<String, String> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect()
+    }
+
+    fn wants_metadata(&self) -> bool {
+        self.headers.get("accept").is_some_and(|accept| accept.contains("as=PartialObjectMetadata"))
+    }
+}
+
+/// Percent-decoding.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = (first == b'%').then(|| rest.get(1..3)).flatten();
+        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() { &rest[3..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What goes wrong, and for which requests.
@@ -89,6 +116,7 @@ struct State {
     stop: bool,
     open: BTreeMap<u64, TcpStream>,
     next_connection: u64,
+    watch_generation: u64,
 }
 
 /// The server. Dropped, it ends.
@@ -167,7 +195,7 @@ impl FakeApi {
 
     /// Adds or replaces a pod. What a real server fills in is filled in: kind, UID, resource version.
     pub fn add_pod(&self, pod: Value) {
-        self.state().store.add_pod(pod);
+        self.change(|store| store.add_pod(pod));
     }
 
     /// Adds a pod from the parts that matter.
@@ -182,12 +210,12 @@ impl FakeApi {
 
     /// Removes a pod.
     pub fn delete_pod(&self, namespace: &str, name: &str) {
-        self.state().store.pods.remove(&(namespace.to_owned(), name.to_owned()));
+        self.change(|store| store.delete("pods", namespace, name));
     }
 
     /// Adds or replaces a NetworkAttachmentDefinition.
     pub fn add_nad(&self, nad: Value) {
-        self.state().store.add_nad(nad);
+        self.change(|store| store.add_nad(nad));
     }
 
     /// Adds one whose `spec.config` is `config`.
@@ -197,7 +225,43 @@ impl FakeApi {
 
     /// Removes a NetworkAttachmentDefinition.
     pub fn delete_nad(&self, namespace: &str, name: &str) {
-        self.state().store.nads.remove(&(namespace.to_owned(), name.to_owned()));
+        self.change(|store| store.delete("network-attachment-definitions", namespace, name));
+    }
+
+    /// Adds or replaces a DaemonSet.
+    pub fn add_daemon_set(&self, daemon_set: Value) {
+        self.change(|store| store.add_daemon_set(daemon_set));
+    }
+
+    /// Removes a DaemonSet.
+    pub fn delete_daemon_set(&self, namespace: &str, name: &str) {
+        self.change(|store| store.delete("daemonsets", namespace, name));
+    }
+
+    /// Sends a bookmark on every watch.
+    pub fn bookmark(&self) {
+        self.change(|store| store.tell_watches("BOOKMARK", ""));
+    }
+
+    /// Sends these bytes on every watch.
+    pub fn tell_watches(&self, raw: &str) {
+        self.change(|store| store.tell_watches("RAW", raw));
+    }
+
+    /// Forgets what changed until now: watches from before are told to list again (410).
+    pub fn expire_watches(&self) {
+        self.change(store::Store::expire);
+    }
+
+    /// Ends all watches that are open, as a server does after their time.
+    pub fn end_watches(&self) {
+        self.state().watch_generation += 1;
+        self.shared.changed.notify_all();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut store::Store)) {
+        change(&mut self.state().store);
+        self.shared.changed.notify_all();
     }
 
     /// The pod as it is now.

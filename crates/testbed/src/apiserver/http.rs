@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 
 use super::store::Answer;
+use super::watch::Feed;
 use super::{FaultKind, Request, Shared, lock, wait};
 
 const MOST_HEADER: u64 = 64 << 10;
@@ -28,7 +29,16 @@ pub(super) fn connection(stream: &mut (impl Read + Write), shared: &Arc<Shared>)
             Some(FaultKind::Close) => return Ok(()),
             Some(FaultKind::Status(code, reason, message)) => Answer::status(*code, reason, message),
             Some(FaultKind::Garbage(text)) => Answer { code: 200, body: text.clone().into_bytes() },
-            _ => answer(shared, &request),
+            _ => match Feed::of(shared, &request) {
+                Some(Ok(feed)) if authorized(shared, &request) => {
+                    if let Some(logged) = lock(shared).requests.get_mut(number) {
+                        logged.status = 200;
+                    }
+                    return write_watch(reader.get_mut(), feed, shared);
+                }
+                Some(Err(answer)) => answer,
+                _ => answer(shared, &request),
+            },
         };
         request.status = answer.code;
         if let Some(logged) = lock(shared).requests.get_mut(number) {
@@ -60,12 +70,31 @@ fn fault(shared: &Shared, request: &Request) -> (std::time::Duration, Option<Fau
     (delay, kind)
 }
 
-fn answer(shared: &Shared, request: &Request) -> Answer {
-    let mut state = lock(shared);
+fn authorized(shared: &Shared, request: &Request) -> bool {
     let given = request.headers.get("authorization").map(String::as_str);
-    if state.token.as_ref().is_some_and(|token| given != Some(&format!("Bearer {token}"))) {
+    lock(shared).token.as_ref().is_none_or(|token| given == Some(&format!("Bearer {token}")))
+}
+
+/// Writes a watch's lines, in chunks, until its end.
+fn write_watch(stream: &mut impl Write, mut feed: Feed, shared: &Shared) -> io::Result<()> {
+    stream.write_all(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+    )?;
+    stream.flush()?;
+    while let Some(line) = feed.next(shared) {
+        stream.write_all(format!("{:x}\r\n", line.len()).as_bytes())?;
+        stream.write_all(&line)?;
+        stream.write_all(b"\r\n")?;
+        stream.flush()?;
+    }
+    stream.write_all(b"0\r\n\r\n")
+}
+
+fn answer(shared: &Shared, request: &Request) -> Answer {
+    if !authorized(shared, request) {
         return Answer::status(401, "Unauthorized", "Unauthorized");
     }
+    let mut state = lock(shared);
     if state.patch_forbidden && request.method == "PATCH" {
         return Answer::status(
             403,
@@ -74,7 +103,11 @@ fn answer(shared: &Shared, request: &Request) -> Answer {
              in API group \"\"",
         );
     }
-    state.store.answer(request)
+    let answer = state.store.answer(request);
+    drop(state);
+    // What a watch tells may have changed.
+    shared.changed.notify_all();
+    answer
 }
 
 fn read(reader: &mut impl BufRead) -> io::Result<Option<Request>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::watch::Log;
 use super::{Request, protobuf};
 
 /// An event as a client posted it, in whatever encoding.
@@ -37,6 +38,10 @@ impl Answer {
         )
     }
 
+    pub(super) fn unknown() -> Self {
+        Self::status(404, "NotFound", "the server could not find the requested resource")
+    }
+
     fn json(code: u16, value: &Value) -> Self {
         Self { code, body: value.to_string().into_bytes() }
     }
@@ -44,23 +49,130 @@ impl Answer {
 
 type Key = (String, String);
 
-#[derive(Default)]
 pub(super) struct Store {
     pub(super) pods: BTreeMap<Key, Value>,
     pub(super) nads: BTreeMap<Key, Value>,
+    pub(super) daemon_sets: BTreeMap<Key, Value>,
     pub(super) events: Vec<Event>,
+    pub(super) log: Log,
     version: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            pods: BTreeMap::new(),
+            nads: BTreeMap::new(),
+            daemon_sets: BTreeMap::new(),
+            events: Vec::new(),
+            log: Log::default(),
+            // No real server's storage is at 0, which in a request means "any version".
+            version: 1,
+        }
+    }
+}
+
+/// What a list or a watch is about.
+pub(super) struct Collection {
+    pub(super) plural: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) api_version: &'static str,
+    namespace: Option<String>,
+    /// `metadata.name` and `spec.nodeName` of the field selector.
+    name: Option<String>,
+    node: Option<String>,
+}
+
+impl Collection {
+    pub(super) fn of(request: &Request) -> Option<Self> {
+        let parts: Vec<_> = request.path.trim_start_matches('/').split('/').collect();
+        let (api_version, rest) = match parts.as_slice() {
+            ["api", "v1", rest @ ..] => ("v1", rest),
+            ["apis", "apps", "v1", rest @ ..] => ("apps/v1", rest),
+            ["apis", "k8s.cni.cncf.io", "v1", rest @ ..] => ("k8s.cni.cncf.io/v1", rest),
+            _ => return None,
+        };
+        let (namespace, plural) = match rest {
+            ["namespaces", namespace, plural] => (Some((*namespace).to_owned()), *plural),
+            [plural] => (None, *plural),
+            _ => return None,
+        };
+        let (plural, kind) = match (api_version, plural) {
+            ("v1", "pods") => ("pods", "Pod"),
+            ("apps/v1", "daemonsets") => ("daemonsets", "DaemonSet"),
+            ("k8s.cni.cncf.io/v1", "network-attachment-definitions") => {
+                ("network-attachment-definitions", "NetworkAttachmentDefinition")
+            }
+            _ => return None,
+        };
+        let query = request.query_values();
+        let selected = |key: &str| {
+            let terms = query.get("fieldSelector")?.split(',').filter_map(|term| term.split_once('='));
+            terms.into_iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
+        };
+        let (name, node) = (selected("metadata.name"), selected("spec.nodeName"));
+        Some(Self { plural, kind, api_version, namespace, name, node })
+    }
+
+    pub(super) fn selects(&self, object: &Value) -> bool {
+        let fits = |wanted: &Option<String>, is: &Value| wanted.as_ref().is_none_or(|wanted| is == wanted);
+        fits(&self.namespace, &object["metadata"]["namespace"])
+            && fits(&self.name, &object["metadata"]["name"])
+            && fits(&self.node, &object["spec"]["nodeName"])
+    }
+}
+
+/// The object as `PartialObjectMetadata`.
+pub(super) fn metadata_of(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
 
 impl Store {
     pub(super) fn add_pod(&mut self, pod: Value) {
         let (key, pod) = self.complete(pod, "Pod", "v1");
+        let kind = if self.pods.contains_key(&key) { "MODIFIED" } else { "ADDED" };
+        self.log.push(self.version, kind, "pods", &pod);
         self.pods.insert(key, pod);
     }
 
     pub(super) fn add_nad(&mut self, nad: Value) {
         let (key, nad) = self.complete(nad, "NetworkAttachmentDefinition", "k8s.cni.cncf.io/v1");
+        let kind = if self.nads.contains_key(&key) { "MODIFIED" } else { "ADDED" };
+        self.log.push(self.version, kind, "network-attachment-definitions", &nad);
         self.nads.insert(key, nad);
+    }
+
+    pub(super) fn add_daemon_set(&mut self, daemon_set: Value) {
+        let (key, daemon_set) = self.complete(daemon_set, "DaemonSet", "apps/v1");
+        let kind = if self.daemon_sets.contains_key(&key) { "MODIFIED" } else { "ADDED" };
+        self.log.push(self.version, kind, "daemonsets", &daemon_set);
+        self.daemon_sets.insert(key, daemon_set);
+    }
+
+    /// Removes an object of the collection `plural`.
+    pub(super) fn delete(&mut self, plural: &'static str, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        let removed = match plural {
+            "pods" => self.pods.remove(&key),
+            "daemonsets" => self.daemon_sets.remove(&key),
+            _ => self.nads.remove(&key),
+        };
+        let Some(mut object) = removed else { return };
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.log.push(self.version, "DELETED", plural, &object);
+    }
+
+    /// What watches are told without an object having changed.
+    pub(super) fn tell_watches(&mut self, kind: &'static str, text: &str) {
+        self.version += 1;
+        self.log.push(self.version, kind, "", &text.into());
+    }
+
+    /// Forgets what changed until now.
+    pub(super) fn expire(&mut self) {
+        self.version += 1;
+        self.log.expire(self.version);
     }
 
     /// Fills in what a real server would.
@@ -89,10 +201,6 @@ impl Store {
             ("GET", ["api", "v1", "namespaces", namespace, "pods", name]) => {
                 found(&self.pods, "pods", namespace, name)
             }
-            ("GET", ["api", "v1", "pods"]) => list(&self.pods, "PodList", "v1", None),
-            ("GET", ["api", "v1", "namespaces", namespace, "pods"]) => {
-                list(&self.pods, "PodList", "v1", Some(namespace))
-            }
             (
                 "GET",
                 [
@@ -105,9 +213,6 @@ impl Store {
                     name,
                 ],
             ) => found(&self.nads, "network-attachment-definitions.k8s.cni.cncf.io", namespace, name),
-            ("GET", ["apis", "k8s.cni.cncf.io", "v1", "network-attachment-definitions"]) => {
-                list(&self.nads, "NetworkAttachmentDefinitionList", "k8s.cni.cncf.io/v1", None)
-            }
             ("PUT", ["api", "v1", "namespaces", namespace, "pods", name, "status"]) => {
                 self.put(namespace, name, request)
             }
@@ -120,8 +225,49 @@ impl Store {
                 | ["apis", "events.k8s.io", "v1", "namespaces", _, "events"],
             ) => self.post_event(request),
             ("PATCH", ["api", "v1", "namespaces", _, "events", _]) => self.post_event(request),
-            _ => Answer::status(404, "NotFound", "the server could not find the requested resource"),
+            ("GET", ["apis", "apps", "v1", "namespaces", namespace, "daemonsets", name]) => {
+                found(&self.daemon_sets, "daemonsets.apps", namespace, name)
+            }
+            ("GET", _) => match Collection::of(request) {
+                Some(collection) => self.list(&collection, request),
+                None => Answer::unknown(),
+            },
+            _ => Answer::unknown(),
         }
+    }
+
+    /// A page of a list; the token for the next one is the key of this one's last.
+    fn list(&self, collection: &Collection, request: &Request) -> Answer {
+        let objects = match collection.plural {
+            "pods" => &self.pods,
+            "daemonsets" => &self.daemon_sets,
+            _ => &self.nads,
+        };
+        let query = request.query_values();
+        let limit = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
+        let after = query.get("continue").filter(|token| !token.is_empty());
+        let after = after.and_then(|token| token.split_once('/')).map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let mut selected = objects.iter().filter(|(key, object)| {
+            after.as_ref().is_none_or(|after| *key > after) && collection.selects(object)
+        });
+        let metadata_only = request.wants_metadata();
+        let items: Vec<_> = selected
+            .by_ref()
+            .take(limit)
+            .map(|(key, object)| (key, if metadata_only { metadata_of(object) } else { object.clone() }))
+            .collect();
+        let mut metadata = json!({"resourceVersion": self.version.to_string()});
+        if let (Some(((namespace, name), _)), Some(_)) = (items.last(), selected.next()) {
+            metadata["continue"] = format!("{namespace}/{name}").into();
+        }
+        let items: Vec<_> = items.into_iter().map(|(_, object)| object).collect();
+        let kind = if metadata_only { "PartialObjectMetadata" } else { collection.kind };
+        let api_version = if metadata_only { "meta.k8s.io/v1" } else { collection.api_version };
+        let kind = format!("{kind}List");
+        Answer::json(
+            200,
+            &json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}),
+        )
     }
 
     fn put(&mut self, namespace: &str, name: &str, request: &Request) -> Answer {
@@ -142,6 +288,7 @@ impl Store {
         pod["metadata"]["annotations"] = given["metadata"]["annotations"].clone();
         self.version += 1;
         pod["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.log.push(self.version, "MODIFIED", "pods", pod);
         Answer::json(200, pod)
     }
 
@@ -169,6 +316,7 @@ impl Store {
         merge(&mut pod["metadata"]["annotations"], &patch["metadata"]["annotations"]);
         self.version += 1;
         pod["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.log.push(self.version, "MODIFIED", "pods", pod);
         Answer::json(200, pod)
     }
 
@@ -220,18 +368,6 @@ fn conflict(name: &str, what: &str, wanted: &Value, is: &Value) -> Answer {
          object meta: {is}"
     );
     Answer::status(409, "Conflict", &message)
-}
-
-fn list(objects: &BTreeMap<Key, Value>, kind: &str, api_version: &str, namespace: Option<&str>) -> Answer {
-    let items: Vec<_> = objects
-        .iter()
-        .filter(|(key, _)| namespace.is_none_or(|namespace| key.0 == namespace))
-        .map(|(_, object)| object)
-        .collect();
-    Answer::json(
-        200,
-        &json!({"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": "1"}, "items": items}),
-    )
 }
 
 /// RFC 7396 on one level, which is all that annotations have.

@@ -1,0 +1,64 @@
+//! A client for a process that stays: one connection, and one thread that keeps it and all watches going.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::client::Client;
+use crate::watch::{self, Event, Watched};
+use crate::{Error, Source, runtime};
+
+/// A kept client. Dropped, it ends its watches and its thread.
+#[derive(Debug)]
+pub struct Session {
+    client: Arc<Client>,
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Session {
+    /// Starts the thread. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When `source` cannot be used, or no thread be started.
+    pub fn start(source: Source) -> Result<Self, Error> {
+        let client = Arc::new(Client::new(source)?);
+        let runtime = runtime()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = Builder::new()
+            .name("api-server".to_owned())
+            .spawn(move || {
+                // The sender says nothing; that it is gone is the message.
+                let _ = runtime.block_on(stopped);
+            })
+            .map_err(|error| Error::unavailable("start the thread that speaks to the API server", error))?;
+        Ok(Self { client, handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Tells `sink` what there is of `watched`, and from then on what changes, until it breaks or the session ends. It is called in
+    /// the session's thread, which waits for it.
+    pub fn watch<T: DeserializeOwned + Send + 'static>(
+        &self,
+        watched: Watched,
+        sink: impl FnMut(Event<T>) -> ControlFlow<()> + Send + 'static,
+    ) {
+        let client = Arc::clone(&self.client);
+        self.handle.spawn(async move { watch::follow(&client, &watched, sink).await });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It can have panicked only in a sink, which has been told by then.
+            let _ = thread.join();
+        }
+    }
+}
