@@ -103,3 +103,10 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
+
+{{- define "multus.rendersQuota" -}}
+{{- $wanted := .Values.resourceQuota.enabled | toString -}}
+{{- if eq $wanted "auto" -}}
+{{- if and (eq (include "multus.node" . | fromJson).platform "gke") (ne (include "multus.namespace" .) "kube-system") -}}true{{- end -}}
+{{- else if eq $wanted "true" -}}true{{- end -}}
+{{- end -}}

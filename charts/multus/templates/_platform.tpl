@@ -54,11 +54,12 @@ that is set, or that cni.configDir and cni.binDir lie in, or that the cluster's 
 {{- if not $facts -}}
 {{- fail (printf "\n\nplatform: %q is not known.\nKnown are: %s.\nLeave it empty to let the chart choose, or use \"generic\" with cni.configDir and cni.binDir.\n" $platform.name (keys $platforms | sortAlpha | join ", ")) -}}
 {{- end -}}
-{{- $node := merge (dict "platform" $platform.name "platformReason" $platform.reason "givenConfigDir" .Values.cni.configDir "givenBinDir" .Values.cni.binDir) $facts -}}
+{{- $node := merge (dict "platform" $platform.name "platformReason" $platform.reason) $facts -}}
 {{- if .Values.k3s.disableFlannel -}}
 {{- $generic := get $platforms "generic" -}}
 {{- $node = merge (pick $generic "configDir" "binDir" "followLinks" "alsoBinDir" "hostLinks" "primaryFile") $node -}}
 {{- end -}}
+{{- $_ := set $node "usualConfigDir" $node.configDir -}}
 {{- range $key := list "configDir" "binDir" -}}
 {{- with get $.Values.cni $key -}}
 {{- $_ := set $node $key (trimSuffix "/" .) -}}
