@@ -1,42 +1,120 @@
-//! Builds `multus` for the tasks that run it.
+//! Builds the programs that the tasks run or ship.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+/// A kind of machine that programs are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arch {
+    Amd64,
+    Arm64,
+}
+
+impl Arch {
+    pub(crate) const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
+    /// Of this machine.
+    pub(crate) fn native() -> Result<Self> {
+        let name = std::env::consts::ARCH;
+        Self::ALL
+            .into_iter()
+            .find(|arch| arch.triple().starts_with(name))
+            .with_context(|| format!("nothing is built for machines of this kind, {name}"))
+    }
+
+    /// From Go's word, which container images use too.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|arch| arch.go() == name);
+        found.with_context(|| format!("{name:?} is not one of amd64, arm64"))
+    }
+
+    pub(crate) fn go(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    fn triple(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-unknown-linux-gnu",
+            Self::Arm64 => "aarch64-unknown-linux-gnu",
+        }
+    }
+}
+
 /// `multus` as `cargo build` makes it. Progress is shown on stderr.
 pub(crate) fn debug_multus() -> Result<PathBuf> {
-    build(Command::new(env!("CARGO")).args(["build", "--locked", "--package", "multus"]))
+    build(Command::new(env!("CARGO")).args(["build", "--locked", "--package", "multus"]), "multus")
 }
 
 /// `multus` as it is released: optimised, static, in one file.
 pub(crate) fn static_multus() -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    build(
-        Command::new(env!("CARGO"))
-            .args(["build", "--locked", "--release", "--target", &target, "--package", "multus"])
-            // With --target these flags do not reach build scripts and macros, which must stay dynamic.
-            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
-    )
+    static_program("multus", Arch::native()?)
 }
 
-fn build(cargo: &mut Command) -> Result<PathBuf> {
+/// A package's program of the same name as it is released.
+pub(crate) fn static_program(package: &str, arch: Arch) -> Result<PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked", "--release", "--target", arch.triple(), "--package", package]);
+    // With --target these flags do not reach build scripts and macros, which must stay dynamic.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", static_flags().join("\x1f")).env_remove("RUSTFLAGS");
+    if arch != Arch::native()? {
+        cross(&mut cargo, arch)?;
+    }
+    build(&mut cargo, package)
+}
+
+/// Where sources lie on the building machine is nobody's business, and must not change the bytes.
+fn static_flags() -> Vec<String> {
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    let home = |name: &str| std::env::var_os("HOME").map(|home| Path::new(&home).join(name));
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| home(".cargo"));
+    for (from, to) in [(Some(crate::root()), "/multus-rs"), (cargo, "/cargo")] {
+        flags.extend(from.map(|from| format!("--remap-path-prefix={}={to}", from.display())));
+    }
+    flags
+}
+
+/// What another machine's programs need besides: Rust's library for it, and a linker.
+fn cross(cargo: &mut Command, arch: Arch) -> Result<()> {
+    let triple = arch.triple();
+    let library = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).output();
+    let library = library.context("ask rustc where its libraries are")?;
+    if !Path::new(String::from_utf8_lossy(&library.stdout).trim()).is_dir() {
+        bail!(
+            "this Rust cannot build for {triple}; run `rustup target add {triple}`, or build on such a machine"
+        );
+    }
+    let (linker, package) = match arch {
+        Arch::Amd64 => ("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"),
+        Arch::Arm64 => ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    };
+    if !crate::test::on_path(linker) {
+        crate::test::install(&[package])?;
+    }
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", triple.replace('-', "_").to_uppercase()), linker);
+    Ok(())
+}
+
+fn build(cargo: &mut Command, program: &str) -> Result<PathBuf> {
     let output = cargo
         .arg("--message-format=json-render-diagnostics")
         .current_dir(crate::root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .context("start cargo to build multus")?;
+        .with_context(|| format!("start cargo to build {program}"))?;
     if !output.status.success() {
-        bail!("cargo could not build multus: {}", output.status);
+        bail!("cargo could not build {program}: {}", output.status);
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "multus")
+        .filter(|message| message["target"]["name"] == program)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo built multus and did not say where")
+        .with_context(|| format!("cargo built {program} and did not say where"))
 }

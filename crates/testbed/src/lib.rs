@@ -7,6 +7,7 @@
 
 pub mod apiserver;
 pub mod enter;
+pub mod images;
 pub mod netns;
 pub mod parts;
 pub mod peer;

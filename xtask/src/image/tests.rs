@@ -1,0 +1,185 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use testbed::parts;
+
+use super::*;
+
+const REFERENCE: &str = "registry.example/multus-rs:v4";
+
+/// Stand-ins for programs and plugins: what is in a file does not matter to where it lies.
+struct Stand {
+    dir: tempfile::TempDir,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let stand = Self { dir: tempfile::tempdir().unwrap() };
+        for name in ["multus", "macvlan", "static", "LICENSE"] {
+            fs::write(stand.dir.path().join(name), name).unwrap();
+        }
+        stand
+    }
+
+    fn source(&self, arch: Arch) -> Source {
+        let at = |name: &str| self.dir.path().join(name);
+        Source {
+            arch,
+            programs: self.dir.path().to_owned(),
+            plugins: vec![at("macvlan"), at("static")],
+            plugins_license: at("LICENSE"),
+        }
+    }
+}
+
+/// An image as it is read from its archive.
+struct Opened {
+    config: Value,
+    manifest: Value,
+    /// What is under each path: a file's content, or where a link leads.
+    files: BTreeMap<String, String>,
+}
+
+fn open(images: &[Image]) -> Opened {
+    let dir = tempfile::tempdir().unwrap();
+    write_layout(dir.path(), images).unwrap();
+    let json = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap();
+    let blob = |descriptor: &Value| {
+        dir.path().join("blobs").join(descriptor["digest"].as_str().unwrap().replace(':', "/"))
+    };
+    let index = json(&dir.path().join("index.json"));
+    let manifest = json(&blob(&index["manifests"][0]));
+    let layer = fs::File::open(blob(&manifest["layers"][0])).unwrap();
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    for entry in tar::Archive::new(GzDecoder::new(layer)).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = format!("/{}", entry.path().unwrap().display());
+        let mut content = String::new();
+        entry.read_to_string(&mut content).unwrap();
+        if let Some(target) = entry.link_name().unwrap() {
+            content = target.display().to_string();
+            if entry.header().entry_type().is_hard_link() {
+                content = files[&format!("/{content}")].clone();
+            }
+        }
+        files.insert(path, content);
+    }
+    Opened { config: json(&blob(&manifest["config"]))["config"].clone(), manifest, files }
+}
+
+fn open_multus() -> Opened {
+    open(&[content::multus(&Stand::new().source(Arch::Amd64), REFERENCE).unwrap()])
+}
+
+/// Programs that the DaemonSets in one of upstream's manifests start.
+fn commands(manifest: &str) -> BTreeSet<String> {
+    let path = parts::upstream_source(parts::UPSTREAM_VERSION).unwrap().join("deployments").join(manifest);
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap();
+    let pods = documents.iter().filter(|document| document["kind"] == "DaemonSet");
+    let pods = pods.map(|set| &set["spec"]["template"]["spec"]);
+    let containers =
+        pods.flat_map(|pod| ["initContainers", "containers"].map(|key| pod[key].as_array().unwrap()));
+    let commands: BTreeSet<_> =
+        containers.flatten().map(|container| container["command"][0].as_str().unwrap().to_owned()).collect();
+    assert!(commands.len() >= 2, "{manifest} starts {commands:?}");
+    commands
+}
+
+#[test]
+fn upstreams_thin_manifest_finds_its_programs() {
+    let image = open_multus();
+    for command in commands("multus-daemonset.yml") {
+        assert_eq!(image.files.get(&command).map(String::as_str), Some("multus"), "{command}");
+    }
+}
+
+#[test]
+fn upstreams_entrypoint_starts_and_what_programs_expect_is_there() {
+    let image = open_multus();
+    let entrypoint = image.config["Entrypoint"][0].as_str().unwrap();
+    assert_eq!(entrypoint, "/thin_entrypoint");
+    assert!(image.files.contains_key(entrypoint));
+    assert_eq!(image.config["WorkingDir"], "/");
+    assert_eq!(image.files["/var/run"], "/run");
+    assert!(image.files["/etc/passwd"].starts_with("root:x:0:0:"));
+    assert!(image.files.contains_key("/tmp/"));
+    assert!(image.files["/usr/src/multus-cni/LICENSE"].contains("Apache License"));
+}
+
+#[test]
+fn each_role_has_its_name_below_upstreams_folder() {
+    let image = open_multus();
+    for name in
+        ["multus", "passthru", "install_multus", "thin_entrypoint", "kubeconfig_generator", "install_plugins"]
+    {
+        assert_eq!(image.files[&format!("/usr/src/multus-cni/bin/{name}")], "multus");
+    }
+}
+
+#[test]
+fn the_plugins_image_holds_plugins_and_what_installs_them() {
+    let image = open(&[content::plugins(&Stand::new().source(Arch::Amd64), REFERENCE).unwrap()]);
+    assert_eq!(image.config["Entrypoint"][0], "/install_plugins");
+    assert_eq!(image.files["/install_plugins"], "multus");
+    for plugin in ["macvlan", "static"] {
+        assert_eq!(image.files[&format!("/usr/src/cni-plugins/bin/{plugin}")], plugin);
+    }
+    assert_eq!(image.config["Labels"]["org.opencontainers.image.version"], "1.9.1");
+}
+
+#[test]
+fn labels_say_what_it_is_to_nodes_and_registries() {
+    let image = open_multus();
+    for key in ["title", "description", "version", "source", "licenses"] {
+        let key = format!("org.opencontainers.image.{key}");
+        assert!(image.config["Labels"][&key].as_str().is_some_and(|value| !value.is_empty()), "{key}");
+        assert_eq!(image.config["Labels"][&key], image.manifest["annotations"][&key]);
+    }
+}
+
+#[test]
+fn neither_times_nor_modes_nor_folders_of_the_building_machine_change_the_bytes() {
+    let mut archives = Vec::new();
+    for mode in [0o755, 0o600] {
+        let stand = Stand::new();
+        let program = stand.dir.path().join("multus");
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(u64::from(mode));
+        fs::File::open(&program).unwrap().set_modified(then).unwrap();
+        let source = stand.source(Arch::Amd64);
+        let images =
+            [content::multus(&source, REFERENCE), content::plugins(&source, "registry.example/plugins:v1")];
+        let path = stand.dir.path().join("image.tar");
+        write_archive(&path, &images.map(Result::unwrap)).unwrap();
+        archives.push(fs::read(path).unwrap());
+    }
+    assert!(archives[0] == archives[1], "two builds differ");
+}
+
+#[test]
+fn an_image_that_grew_too_large_is_not_let_through() {
+    let stand = Stand::new();
+    let image = content::multus(&stand.source(Arch::Arm64), REFERENCE).unwrap();
+    let packed = [image.pack().unwrap()];
+    check_size(&packed, Some(MOST_PACKED)).unwrap();
+    let error = check_size(&packed, Some(packed[0].size() - 1)).unwrap_err().to_string();
+    assert!(error.contains("arm64"), "{error}");
+}
+
+#[test]
+fn mistakes_in_the_command_line_are_named() {
+    for (arguments, part) in [
+        (&["--arch", "s390x"][..], "amd64, arm64"),
+        (&["--programs", "amd64"], "ARCH=FOLDER"),
+        (&["--load", "docker"], "containerd or k3s"),
+        (&["--address", "/run/x.sock"], "--load"),
+        (&["--tag"], "needs a value"),
+        (&["--what"], "--what"),
+    ] {
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let error = Options::parse(&arguments).unwrap_err().to_string();
+        assert!(error.contains(part), "{arguments:?}: {error}");
+    }
+}
