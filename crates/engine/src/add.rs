@@ -37,7 +37,10 @@ impl Engine<'_> {
                 status: Some(status_text(&plan, &attached)),
                 events: events_of(&plan, &attached),
             };
-            self.record(&sandbox.container_id, &record, &cluster);
+            match gathered.needed_cluster {
+                true => self.record(&sandbox.container_id, &record, &cluster),
+                false => self.record_plain(&sandbox.container_id, &record, &cluster),
+            }
         }
         self.tidy(&host, HOUSEKEEPING);
         result_of(&call.cni_version, &identity, &attached)

@@ -22,6 +22,8 @@ pub(crate) struct Gathered {
     nads: BTreeMap<NadRef, NadLookup>,
     disk: OnDisk,
     devices: BTreeMap<String, Vec<String>>,
+    /// Whether the cluster was asked for anything.
+    pub(crate) needed_cluster: bool,
 }
 
 /// Which sandbox a call is about.
@@ -53,13 +55,13 @@ impl Gathered {
         cluster: &Connected,
         deadline: Instant,
     ) -> Result<Self, EngineError> {
-        let mut lookup = Lookup { netconf, identity, cluster, deadline, nads: BTreeMap::new() };
+        let mut lookup = Lookup { netconf, identity, cluster, deadline, nads: BTreeMap::new(), asked: false };
         let pod = lookup.pod(sandbox)?;
         let wanted = lookup.wanted(pod.as_ref())?;
         lookup.nads(&wanted)?;
-        let nads = lookup.nads;
+        let Lookup { nads, asked: needed_cluster, .. } = lookup;
         let disk = on_disk(netconf, &wanted, &nads);
-        let mut gathered = Self { pod, nads, disk, devices: BTreeMap::new() };
+        let mut gathered = Self { pod, nads, disk, devices: BTreeMap::new(), needed_cluster };
         if let (Some(pod), true) = (&gathered.pod, plan::needs_devices(&gathered.nads)) {
             let pod = pod_ref(pod);
             gathered.devices = ask(cluster, identity, |cluster| cluster.devices(&pod, deadline))?;
@@ -74,11 +76,13 @@ impl Gathered {
         deadline: Instant,
     ) -> Result<Self, EngineError> {
         let identity = PodIdentity::default();
-        let mut lookup = Lookup { netconf, identity: &identity, cluster, deadline, nads: BTreeMap::new() };
+        let mut lookup =
+            Lookup { netconf, identity: &identity, cluster, deadline, nads: BTreeMap::new(), asked: false };
         let wanted = lookup.wanted(None)?;
         lookup.nads(&wanted)?;
-        let disk = on_disk(netconf, &wanted, &lookup.nads);
-        Ok(Self { pod: None, nads: lookup.nads, disk, devices: BTreeMap::new() })
+        let Lookup { nads, asked: needed_cluster, .. } = lookup;
+        let disk = on_disk(netconf, &wanted, &nads);
+        Ok(Self { pod: None, nads, disk, devices: BTreeMap::new(), needed_cluster })
     }
 
     /// The plan that follows from the facts.
@@ -108,6 +112,7 @@ struct Lookup<'a> {
     cluster: &'a Connected,
     deadline: Instant,
     nads: BTreeMap<NadRef, NadLookup>,
+    asked: bool,
 }
 
 impl Lookup<'_> {
@@ -122,6 +127,7 @@ impl Lookup<'_> {
         let asked = self.pod_to_ask(sandbox)?;
         // The NADs that the netconf names are needed whatever the pod selects, so they come in the same round.
         let query = Query { pod: Some(asked), nads: self.wanted(None)?.nads, deadline: self.deadline };
+        self.asked = true;
         let answer = ask(self.cluster, self.identity, |cluster| cluster.lookup(&query))?;
         self.nads.extend(answer.nads);
         let missing = |source| EngineError::Plan { at: String::new(), source };
@@ -173,6 +179,7 @@ impl Lookup<'_> {
             return Ok(());
         }
         let query = Query { pod: None, nads, deadline: self.deadline };
+        self.asked = true;
         self.nads.extend(ask(self.cluster, self.identity, |cluster| cluster.lookup(&query))?.nads);
         Ok(())
     }

@@ -40,6 +40,8 @@ pub struct Engine<'a> {
     pub log: &'a dyn Log,
     /// Where records wait that could not be made in time.
     pub spool: PathBuf,
+    /// Who makes them later.
+    pub drained_by: spool::DrainedBy,
     /// The environment that plugins inherit; `CNI_*` variables in it are replaced.
     pub environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
 }

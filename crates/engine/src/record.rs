@@ -9,9 +9,20 @@ use crate::cluster::{Cluster, PodRef, Record, Recorded};
 use crate::facts::Connected;
 use crate::log::Level;
 use crate::node::{CATCH_UP, RECORD_PATIENCE};
-use crate::spool;
+use crate::spool::{self, DrainedBy};
 
 impl Engine<'_> {
+    /// Writes the record of a pod that needed nothing of the cluster: a daemon finds it in the spool, without a daemon it is written
+    /// like any other.
+    pub(crate) fn record_plain(&self, container_id: &str, record: &Record, cluster: &Connected) {
+        let in_spool = matches!(cluster, Ok(Some(_)) | Err(_))
+            && self.drained_by == DrainedBy::Daemon
+            && spool::leave(&self.spool, container_id, record).is_ok();
+        if !in_spool {
+            self.record(container_id, record, cluster);
+        }
+    }
+
     /// Writes `record` within the ADD's patience. An ADD does not fail for it: what cannot be written waits in the spool.
     pub(crate) fn record(&self, container_id: &str, record: &Record, cluster: &Connected) {
         let pod = format!("{}/{}", record.pod.namespace, record.pod.name);
@@ -46,6 +57,9 @@ impl Engine<'_> {
     /// The API server takes records again: so do those that wait, for a moment. On a node where nobody else drains the spool
     /// (upstream's manifest does not mount it) this is what makes them.
     fn catch_up(&self, cluster: &dyn Cluster) {
+        if self.drained_by == DrainedBy::Daemon {
+            return;
+        }
         match spool::drain(&self.spool, cluster, Instant::now() + CATCH_UP) {
             Ok(drained) => {
                 for (path, why) in drained.unreadable {

@@ -21,6 +21,16 @@ pub const DEFAULT_DIR: &str = "/run/multus/spool";
 /// A status annotation is a few kilobytes; anything larger than this was not written by us.
 const LARGEST: u64 = 1 << 20;
 
+/// Who makes the records that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainedBy {
+    /// Nobody but calls that reach the cluster: each goes on with what others left, for a moment.
+    Calls,
+    /// A daemon of the node that looks at the spool all the time. So a pod that needs nothing of the cluster does not go to it with
+    /// its record either: it would wait for a daemon that does not answer.
+    Daemon,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Spooled {
     /// Milliseconds since the Unix epoch, to tell which sandbox of a pod is the newest.

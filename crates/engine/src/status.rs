@@ -10,6 +10,7 @@ use plan::{NetConf, Plan, PodIdentity, Sandbox};
 use crate::Engine;
 use crate::error::EngineError;
 use crate::facts::Gathered;
+use crate::log::Level;
 use crate::node::STATUS_PATIENCE;
 
 impl Engine<'_> {
@@ -23,7 +24,15 @@ impl Engine<'_> {
                 "",
             )));
         }
-        let plan = self.default_network(netconf, Verb::Status, until)?;
+        let plan = match self.default_network(netconf, Verb::Status, until) {
+            Ok(plan) => plan,
+            // Who cannot be asked says nothing about the default network, and an error would make the node NotReady.
+            Err(EngineError::Cluster { source, .. }) => {
+                self.log.line(Level::Error, format_args!("STATUS: not asked: {source}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let host = self.host(netconf, &call.path);
         match plan.attachments.first() {
             Some(primary) => Ok(attach::status(&host, &primary.network, until)?),

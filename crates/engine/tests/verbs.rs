@@ -83,6 +83,7 @@ struct Node {
     netns: Netns,
     world: Rc<RefCell<World>>,
     unreachable: bool,
+    drained_by: spool::DrainedBy,
 }
 
 const RESULT: &str = r#"{"cniVersion":"1.0.0","interfaces":[{"name":"$IFNAME","sandbox":"$NETNS","mac":"02:00:00:00:00:01"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}"#;
@@ -97,6 +98,7 @@ impl Node {
             netns: Netns::unique("verbs").unwrap(),
             world: Rc::default(),
             unreachable: false,
+            drained_by: spool::DrainedBy::Calls,
         }
     }
 
@@ -159,6 +161,7 @@ impl Node {
             connect: &connect,
             log: &Silent,
             spool: self.spool(),
+            drained_by: self.drained_by,
             environment: std::env::vars_os().collect(),
         };
         let output = engine.run(&call, &netconf)?;
@@ -272,6 +275,45 @@ fn a_record_that_cannot_be_made_waits_and_the_pod_starts() {
     let soon = Instant::now() + std::time::Duration::from_secs(10);
     assert_eq!(spool::drain(&node.spool(), &cluster, soon).unwrap().done, 1);
     assert_eq!(node.world.borrow().records.len(), 1);
+}
+
+#[test]
+fn where_a_daemon_drains_the_spool_a_plain_pod_does_not_wait_for_it() {
+    let node = Node { drained_by: spool::DrainedBy::Daemon, ..Node::new() };
+    node.nad("net1", second());
+    node.call(Verb::Add, &node.netconf(annotations(""))).unwrap();
+    assert_eq!(node.spooled(), 1);
+    assert!(node.world.borrow().queries.is_empty() && node.world.borrow().records.is_empty());
+    node.call(Verb::Del, &node.netconf(json!({}))).unwrap();
+    assert_eq!(node.spooled(), 0);
+
+    // One that needed the cluster is recorded before it starts, and leaves the work of others to the daemon.
+    let pod = PodRef { namespace: "test".to_owned(), name: "other".to_owned(), uid: None };
+    let record = Record { pod, status: Some("[]".to_owned()), events: Vec::new() };
+    spool::leave(&node.spool(), "sandbox2", &record).unwrap();
+    node.call(Verb::Add, &node.netconf(annotations("net1"))).unwrap();
+    assert_eq!((node.spooled(), node.world.borrow().records.len()), (1, 1));
+}
+
+#[test]
+fn where_the_spool_cannot_be_written_the_daemon_is_asked_after_all() {
+    let node = Node { drained_by: spool::DrainedBy::Daemon, ..Node::new() };
+    std::fs::write(node.spool(), "no directory").unwrap();
+    node.call(Verb::Add, &node.netconf(annotations(""))).unwrap();
+    assert_eq!(node.world.borrow().records.len(), 1);
+}
+
+#[test]
+fn c42_a_cluster_that_does_not_answer_does_not_make_the_node_not_ready() {
+    let node = Node::new();
+    let mut netconf = node.netconf(json!({"cniVersion": "1.1.0", "clusterNetwork": "lan"}));
+    node.world.borrow_mut().down = true;
+    node.call(Verb::Status, &netconf).unwrap();
+    let node = Node { unreachable: true, ..node };
+    node.call(Verb::Status, &netconf).unwrap();
+    // What can be asked without it is asked.
+    netconf["readinessindicatorfile"] = "/nowhere".into();
+    assert_eq!(node.call(Verb::Status, &netconf).unwrap_err().code, CniError::PLUGIN_NOT_AVAILABLE);
 }
 
 #[test]

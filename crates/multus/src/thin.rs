@@ -95,6 +95,7 @@ fn answer() -> Result<Vec<u8>, CniError> {
         connect: &connect,
         log: &log,
         spool: PathBuf::from(spool::DEFAULT_DIR),
+        drained_by: spool::DrainedBy::Calls,
         environment: std::env::vars_os().collect(),
     };
     engine.run(&call, &netconf)
