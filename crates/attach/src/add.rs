@@ -159,8 +159,14 @@ impl Call<'_> {
     /// Attaches until the first failure (N-97). A failing network counts as touched: its plugins may have done something.
     fn attach_all(&self, saved: &Saved) -> Done {
         let mut done = Done::default();
+        // One look into the namespace serves all networks: entering it takes a thread.
+        let mut netns = PodNetns::open(&self.sandbox.netns);
         for group in groups(&self.plan.attachments) {
-            let outcomes = self.settle_routes(group, self.attach_group(group));
+            let outcomes = self.attach_group(group, netns.as_ref());
+            let outcomes = match &mut netns {
+                Ok(netns) => self.settle_routes(group, outcomes, netns),
+                Err(_) => outcomes,
+            };
             for (planned, outcome) in group.iter().zip(outcomes) {
                 step::reached("after a delegate's ADD");
                 if outcome.as_ref().err().is_none_or(|cause| cause.ran) {
@@ -187,13 +193,13 @@ impl Call<'_> {
         done
     }
 
-    fn attach_group(&self, group: &[Planned]) -> Vec<Outcome> {
+    fn attach_group(&self, group: &[Planned], netns: Result<&PodNetns, &String>) -> Vec<Outcome> {
         if let [planned] = group {
-            return vec![self.attach(planned)];
+            return vec![self.attach(planned, netns)];
         }
         thread::scope(|scope| {
-            let threads: Vec<_> =
-                group.iter().map(|planned| (planned, scope.spawn(|| self.attach(planned)))).collect();
+            let start = |planned| (planned, scope.spawn(move || self.attach(planned, netns)));
+            let threads: Vec<_> = group.iter().map(start).collect();
             let joined = threads.into_iter().map(|(planned, thread)| {
                 thread.join().unwrap_or_else(|_| {
                     Err(self.cause(planned, CniError::new(CniError::INTERNAL, "its thread failed", "")))
@@ -205,7 +211,12 @@ impl Call<'_> {
 
     /// Moves the default routes when all plugins of the group are done: those that run at the same time would add theirs between
     /// our steps. The requested ones come last, when nothing stands in their way any more.
-    fn settle_routes(&self, group: &[Planned], mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    fn settle_routes(
+        &self,
+        group: &[Planned],
+        mut outcomes: Vec<Outcome>,
+        netns: &mut PodNetns,
+    ) -> Vec<Outcome> {
         if outcomes.iter().any(Result::is_err) {
             return outcomes;
         }
@@ -215,7 +226,7 @@ impl Call<'_> {
                 if planned.default_route.is_some() != asks {
                     continue;
                 }
-                if let Err(why) = self.set_default_routes(planned, &network.result) {
+                if let Err(why) = self.set_default_routes(planned, &network.result, netns) {
                     let at = format!("Multus: {}error setting default gateway: ", self.identity.prefix());
                     *outcome =
                         Err(Cause { at, error: CniError::new(CniError::INTERNAL, why, ""), ran: true });
@@ -225,8 +236,8 @@ impl Call<'_> {
         outcomes
     }
 
-    fn attach(&self, planned: &Planned) -> Outcome {
-        self.check_name(planned).map_err(|why| Cause { ran: false, ..self.cause(planned, why) })?;
+    fn attach(&self, planned: &Planned, netns: Result<&PodNetns, &String>) -> Outcome {
+        self.check_name(planned, netns).map_err(|why| Cause { ran: false, ..self.cause(planned, why) })?;
         let note = self.copy_device_info(planned);
         step::reached("before a delegate's ADD");
         let result = self
@@ -243,7 +254,7 @@ impl Call<'_> {
     }
 
     /// An interface that is there already is nobody's to take over (C-19, N-40). Upstream's texts.
-    fn check_name(&self, planned: &Planned) -> Result<(), CniError> {
+    fn check_name(&self, planned: &Planned, netns: Result<&PodNetns, &String>) -> Result<(), CniError> {
         let shown = match planned.network.form {
             libcni::Form::Single => planned.network.plugins.first().map_or("", |plugin| &plugin.plugin_type),
             libcni::Form::List => "",
@@ -255,7 +266,7 @@ impl Call<'_> {
             );
             CniError::new(CniError::INTERNAL, text, "")
         };
-        let netns = PodNetns::open(&self.sandbox.netns).map_err(fail)?;
+        let netns = netns.map_err(|why| fail(why.clone()))?;
         match netns.index_of(&planned.if_name) {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err(fail(format!("interface name {} already exists", planned.if_name))),
@@ -272,7 +283,12 @@ impl Call<'_> {
     }
 
     /// Moves the default routes as the pod asked (N-59, N-60), in the namespace and in the cached result, which CHECK compares.
-    fn set_default_routes(&self, planned: &Planned, result: &CniResult) -> Result<(), String> {
+    fn set_default_routes(
+        &self,
+        planned: &Planned,
+        result: &CniResult,
+        netns: &mut PodNetns,
+    ) -> Result<(), String> {
         let gateways = planned.default_route.clone().unwrap_or_default();
         let has = |v4: bool| gateways.iter().any(|gateway| gateway.is_ipv4() == v4);
         let clears = self.plan.clears_default_routes;
@@ -284,8 +300,7 @@ impl Call<'_> {
         if wish.is_empty() || (result.interfaces().is_empty() && result.ips().is_empty()) {
             return Ok(());
         }
-        let mut netns = PodNetns::open(&self.sandbox.netns)?;
-        route::apply(&mut netns, &planned.if_name, &wish)?;
+        route::apply(netns, &planned.if_name, &wish)?;
         self.rewrite_cache(planned, result, &wish)
     }
 
