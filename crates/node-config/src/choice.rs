@@ -73,26 +73,22 @@ pub struct Choice {
 }
 
 impl Directory {
-    /// Looks at `dir`.
+    /// Looks at `dir`, where `own` are names of ours.
     ///
     /// # Errors
     /// [`Error::Missing`] when it cannot be read.
-    pub fn read(dir: &Path) -> Result<Self, Error> {
+    pub fn read(dir: &Path, own: &[String]) -> Result<Self, Error> {
         let shown = dir.display().to_string();
-        let listed =
-            fs::read_dir(dir).map_err(|error| Error::Missing(format!("{}: {error}", none_in(&shown))))?;
-        let mut names: Vec<_> = listed.flatten().filter(|entry| is_candidate(&entry.path())).collect();
-        names.sort_by_key(fs::DirEntry::file_name);
+        fs::read_dir(dir).map_err(|error| Error::Missing(format!("{}: {error}", none_in(&shown))))?;
         let mut entries = Vec::new();
-        for entry in names {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let found = match Primary::read(&entry.path()) {
-                _ if name.starts_with(OWN_PREFIX) => Found::Own,
+        for name in candidates(dir) {
+            let found = match Primary::read(&dir.join(&name)) {
+                _ if own.contains(&name) || name.starts_with(OWN_PREFIX) => Found::Own,
                 Ok(primary) => match primary.belongs_to() {
                     Some(whose) => Found::Foreign(primary, whose),
                     None => Found::Eligible(primary),
                 },
-                Err(Error::Unusable(reason)) if reason.contains("calls multus itself") => Found::Own,
+                Err(Error::Circular(_)) => Found::Own,
                 // Removed since the directory was read.
                 Err(Error::Missing(_)) => continue,
                 Err(error) => Found::Unreadable(error.to_string()),
@@ -133,10 +129,7 @@ impl Directory {
         let (_, found) = self.entries.iter().find(|(found, _)| found == name)?;
         Some(match found {
             Found::Eligible(primary) | Found::Foreign(primary, _) => Ok(primary),
-            Found::Own => Err(Error::Unusable(format!(
-                "{}/{name} calls multus itself; name the primary network's own file",
-                self.shown
-            ))),
+            Found::Own => Err(Error::Circular(format!("{}/{name}", self.shown))),
             Found::Unreadable(reason) => Err(Error::Unusable(reason.clone())),
         })
     }
@@ -162,7 +155,8 @@ impl Directory {
 /// Chooses the primary network. `definition` is what the cluster has for [`Wish::definition`], or why it has nothing.
 ///
 /// # Errors
-/// [`Error::Missing`] when there is none yet, [`Error::Unusable`] when the one that is meant cannot be used now. Both may pass.
+/// [`Error::Missing`] when there is none yet, [`Error::Unusable`] or [`Error::Circular`] when the one that is meant
+/// cannot be used now. All may pass.
 pub fn choose(
     directory: &Directory,
     wish: &Wish,
@@ -221,12 +215,20 @@ fn is_candidate(path: &Path) -> bool {
     extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) && path.is_file()
 }
 
+/// The files of `dir` that a runtime reads, in its order.
+pub(crate) fn candidates(dir: &Path) -> Vec<String> {
+    let listed = fs::read_dir(dir).into_iter().flatten().flatten();
+    let files = listed.filter(|entry| is_candidate(&entry.path()));
+    let mut names: Vec<String> =
+        files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 /// The file that a runtime reads before `name`, if any.
-pub(crate) fn sorts_before(dir: &Path, name: &str) -> Option<String> {
-    let listed = fs::read_dir(dir).ok()?;
-    let names = listed.flatten().filter(|entry| is_candidate(&entry.path()));
-    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|found| found.as_str() < name).min()
+#[must_use]
+pub fn sorts_before(dir: &Path, name: &str) -> Option<String> {
+    candidates(dir).into_iter().next().filter(|first| first.as_str() < name)
 }
 
 #[cfg(test)]

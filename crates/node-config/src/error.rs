@@ -10,6 +10,9 @@ pub enum Error {
     /// The primary network is there and cannot be used, at this moment at least.
     #[error("{0}")]
     Unusable(String),
+    /// What is meant to be the primary network leads back to multus.
+    #[error("{0} calls multus itself; name the primary network's own file or network")]
+    Circular(String),
     /// A setting contradicts another one, or says what no node can do.
     #[error("{0}")]
     Setting(String),

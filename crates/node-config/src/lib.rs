@@ -9,7 +9,7 @@
 //! - [`Place`]: the configuration on disk; [`LastGood`]: the primary as it was when it could last be read;
 //! - [`Program`]: the plugin's executable; [`Turn`]: which of two processes keeps all that;
 //! - [`Changes`]: waiting until somebody touches it;
-//! - [`uninstall`]: whether what is on the node has to go.
+//! - [`uninstall`]: whether what is on the node has to go; [`Usage`]: whether the executable may.
 //!
 //! Start reading at [`choose()`], then [`Template::generate`] and [`Place::put`].
 
@@ -26,9 +26,10 @@ mod primary;
 mod program;
 mod turn;
 pub mod uninstall;
+mod usage;
 
 pub use changes::Changes;
-pub use choice::{Choice, Directory, Wish, choose};
+pub use choice::{Choice, Directory, Wish, choose, sorts_before};
 pub use error::{Error, Setting};
 pub use last_good::LastGood;
 pub use mark::{Mark, Owner};
@@ -37,3 +38,4 @@ pub use place::{Place, Removal};
 pub use primary::{Origin, Primary};
 pub use program::Program;
 pub use turn::Turn;
+pub use usage::Usage;

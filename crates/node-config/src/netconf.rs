@@ -25,7 +25,7 @@ const FIXED: [(&str, &str); 9] = [
     ("multus-rs", "--owner sets it"),
 ];
 
-/// File names of both forms.
+/// File names of both forms, as upstream calls them.
 pub const FILE_NAMES: [&str; 2] = ["00-multus.conf", "00-multus.conflist"];
 
 /// A member of the netconf.
@@ -49,6 +49,8 @@ impl Member {
 pub struct Template {
     /// The plugin that the runtime calls: `multus`, `multus-shim`.
     pub plugin_type: String,
+    /// The file's name, whose extension says which form it has; empty for the one of [`FILE_NAMES`] that is the form of the version.
+    pub file_name: String,
     /// The CNI version; empty for the primary's.
     pub cni_version: String,
     /// Whether `cni_version` holds in spite of the primary's.
@@ -67,7 +69,7 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generated {
     /// Its name in the CNI configuration directory.
-    pub file_name: &'static str,
+    pub file_name: String,
     /// Its content.
     pub text: String,
     /// Lines to tell what was found.
@@ -107,7 +109,14 @@ impl Template {
         let delegate = compact(&delegate).map_err(|error| unusable(primary, &error))?;
         let members = self.merged(&capabilities)?;
         self.check(&members, &delegate)?;
-        let is_list = Version::parse(&version).is_ok_and(|parsed| parsed >= Version::V1_0_0);
+        let file_name = match self.file_name.as_str() {
+            "" => {
+                FILE_NAMES
+                    [usize::from(Version::parse(&version).is_ok_and(|parsed| parsed >= Version::V1_0_0))]
+            }
+            given => given,
+        };
+        let is_list = file_name.ends_with(".conflist");
         let mut keys: Vec<String> =
             members.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
         let mark = self.owner.as_ref().map(|owner| Mark::new(owner, &primary.origin.name()));
@@ -118,7 +127,7 @@ impl Template {
             single(&version, &name, &keys, &delegate)
         };
         let text = mark.map_or(text.clone(), |mark| mark.seal(&text));
-        Ok(Generated { file_name: FILE_NAMES[usize::from(is_list)], text, notes })
+        Ok(Generated { file_name: file_name.to_owned(), text, notes })
     }
 
     /// Keys and compact values: those of upstream in its order, then what was merged in.

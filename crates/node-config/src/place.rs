@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::choice::sorts_before;
+use crate::choice::{candidates, sorts_before};
 use crate::{Error, FILE_NAMES, Generated, Owner, Setting, file};
 
 const MODE: u32 = 0o600;
@@ -12,6 +12,8 @@ const MODE: u32 = 0o600;
 #[derive(Debug, Clone)]
 pub struct Place {
     dir: PathBuf,
+    /// Where a configuration of ours may be: the name that was given, and upstream's two.
+    names: Vec<String>,
     owner: Option<String>,
     take_over_from: Vec<String>,
 }
@@ -19,8 +21,6 @@ pub struct Place {
 /// What became of a file that was to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// There is none.
-    Absent,
     /// It is gone.
     Removed(PathBuf),
     /// It stays, for this reason.
@@ -29,10 +29,22 @@ pub enum Removal {
 
 impl Place {
     /// `dir`, for the install `owner`, which may replace what `take_over_from` left. An install without a name leaves no mark, and
-    /// replaces what has none.
+    /// replaces what has none. `file_name` is [`Template::file_name`](crate::Template::file_name).
     #[must_use]
-    pub fn new(dir: PathBuf, owner: Option<String>, take_over_from: Vec<String>) -> Self {
-        Self { dir, owner, take_over_from }
+    pub fn new(dir: PathBuf, file_name: &str, owner: Option<String>, take_over_from: Vec<String>) -> Self {
+        let given = Some(file_name).filter(|name| !name.is_empty() && !FILE_NAMES.contains(name));
+        let names = given.into_iter().chain(FILE_NAMES).map(str::to_owned).collect();
+        Self { dir, names, owner, take_over_from }
+    }
+
+    /// What is of multus in the directory: marked, whatever it is called, or called as ours is.
+    fn files(&self) -> Vec<(String, Owner)> {
+        let candidates = candidates(&self.dir).into_iter().filter_map(|name| {
+            let owner = Owner::of(&fs::read(self.dir.join(&name)).ok()?);
+            let is_ours = matches!(owner, Owner::Marked { .. }) || self.names.contains(&name);
+            is_ours.then_some((name, owner))
+        });
+        candidates.collect()
     }
 
     /// Whether another install's configuration is there.
@@ -40,14 +52,12 @@ impl Place {
     /// # Errors
     /// [`Error::Owned`] if so.
     pub fn check_owner(&self) -> Result<(), Error> {
-        for name in FILE_NAMES {
-            let path = self.dir.join(name);
-            let Ok(text) = fs::read(&path) else { continue };
-            let Owner::Marked { mark, .. } = Owner::of(&text) else { continue };
+        for (name, owner) in self.files() {
+            let Owner::Marked { mark, .. } = owner else { continue };
             let is_ours =
                 self.owner.as_ref() == Some(&mark.owner) || self.take_over_from.contains(&mark.owner);
             if !is_ours {
-                return Err(Error::Owned { path, owner: mark.owner });
+                return Err(Error::Owned { path: self.dir.join(name), owner: mark.owner });
             }
         }
         Ok(())
@@ -58,20 +68,18 @@ impl Place {
     /// # Errors
     /// [`Error::Owned`] when another install's is there, [`Error::Write`] when it cannot be written. What was there stays.
     pub fn put(&self, generated: &Generated) -> Result<bool, Error> {
-        let path = self.path(generated);
-        if !file::holds(&path, generated.text.as_bytes(), MODE) {
-            self.check_owner()?;
-        }
+        self.check_owner()?;
         let failed = |path: &Path| {
             let path = path.to_owned();
             |source| Error::Write { path, setting: Setting::ConfDir, source }
         };
-        let written = file::replace(&path, generated.text.as_bytes(), MODE).map_err(failed(&path))?;
-        let mut changed = written;
-        for other in FILE_NAMES.iter().filter(|name| **name != generated.file_name) {
-            let other = self.dir.join(other);
-            if other.symlink_metadata().is_ok() {
-                self.check_owner()?;
+        let path = self.path(generated);
+        let mut changed = file::replace(&path, generated.text.as_bytes(), MODE).map_err(failed(&path))?;
+        // A link that leads nowhere is no file of ours, but would be one for a runtime.
+        let named = self.names.iter().filter(|name| self.dir.join(name).is_symlink()).cloned();
+        for other in self.files().into_iter().map(|(name, _)| name).chain(named) {
+            if other != generated.file_name {
+                let other = self.dir.join(other);
                 changed |= file::remove(&other).map_err(failed(&other))?;
             }
         }
@@ -81,27 +89,25 @@ impl Place {
     /// Where `generated` is put.
     #[must_use]
     pub fn path(&self, generated: &Generated) -> PathBuf {
-        self.dir.join(generated.file_name)
+        self.dir.join(&generated.file_name)
     }
 
     /// Why the configuration is not in use, if so: not there, not ours, changed, or not the first that a runtime reads. `None` when
     /// all is well.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let found: Vec<(&str, Vec<u8>)> = FILE_NAMES
-            .into_iter()
-            .filter_map(|name| Some((name, fs::read(self.dir.join(name)).ok()?)))
-            .collect();
-        let (name, text) = match found.as_slice() {
+        let files = self.files();
+        let (name, owner) = match files.as_slice() {
             [] => return Some(format!("there is no configuration of multus in {}", self.dir.display())),
             [one] => one,
-            _ => {
-                return Some(format!("there are both {} in {}", FILE_NAMES.join(" and "), self.dir.display()));
+            several => {
+                let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+                return Some(format!("{} has several of multus: {}", self.dir.display(), names.join(", ")));
             }
         };
         let path = self.dir.join(name);
         let path = path.display();
-        match (Owner::of(text), &self.owner) {
+        match (owner, &self.owner) {
             (Owner::Damaged, _) => return Some(format!("{path} is empty or damaged")),
             (Owner::Unmarked, Some(owner)) => {
                 return Some(format!("{path} is not the one of {owner:?}: it has no mark"));
@@ -121,12 +127,11 @@ impl Place {
     /// # Errors
     /// When it is and cannot be removed.
     pub fn remove(&self) -> Result<Vec<Removal>, Error> {
-        FILE_NAMES.into_iter().map(|name| self.remove_one(self.dir.join(name))).collect()
+        self.files().into_iter().map(|(name, owner)| self.remove_one(self.dir.join(name), owner)).collect()
     }
 
-    fn remove_one(&self, path: PathBuf) -> Result<Removal, Error> {
-        let Ok(text) = fs::read(&path) else { return Ok(Removal::Absent) };
-        let kept = match (Owner::of(&text), &self.owner) {
+    fn remove_one(&self, path: PathBuf, owner: Owner) -> Result<Removal, Error> {
+        let kept = match (owner, &self.owner) {
             (Owner::Marked { mark, .. }, Some(owner)) if mark.owner == *owner => None,
             (Owner::Marked { mark, .. }, _) => {
                 Some(format!("it is the one of another install, {:?}", mark.owner))
@@ -148,9 +153,10 @@ impl Place {
     pub fn renamed_to(&self) -> Option<String> {
         let listed = fs::read_dir(&self.dir).ok()?;
         let names = listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let renamed =
-            |name: &String| FILE_NAMES.iter().any(|ours| name.len() > ours.len() && name.starts_with(ours));
-        names.filter(|name| renamed(name) && !FILE_NAMES.contains(&name.as_str())).min()
+        let was_ours = |name: &String| {
+            self.names.iter().any(|ours| name.starts_with(ours) && !self.names.contains(name))
+        };
+        names.filter(was_ours).min()
     }
 }
 

@@ -62,7 +62,8 @@ impl Primary {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Missing`] when there is none, [`Error::Unusable`] when it is no configuration or calls multus itself.
+    /// [`Error::Missing`] when there is none, [`Error::Unusable`] when it is no configuration, [`Error::Circular`] when it calls
+    /// multus itself.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let shown = path.display();
         let bytes = match fs::metadata(path) {
@@ -87,7 +88,7 @@ impl Primary {
     /// Reads a configuration.
     ///
     /// # Errors
-    /// [`Error::Unusable`] as for [`Primary::read`].
+    /// [`Error::Unusable`] and [`Error::Circular`] as for [`Primary::read`].
     pub fn parse(origin: Origin, bytes: Vec<u8>) -> Result<Self, Error> {
         let object = Object::parse(&bytes)
             .map_err(|error| Error::Unusable(format!("failed to unmarshal {origin}: {error}")))?;
@@ -97,9 +98,7 @@ impl Primary {
             )));
         }
         if calls_multus(&object, 0) {
-            return Err(Error::Unusable(format!(
-                "{origin} calls multus itself; name the primary network's own file with --multus-master-cni-file-name"
-            )));
+            return Err(Error::Circular(origin.to_string()));
         }
         Ok(Self { origin, bytes, object })
     }

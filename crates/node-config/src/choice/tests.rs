@@ -14,7 +14,7 @@ fn directory(files: &[(&str, &str)]) -> Directory {
     for (name, text) in files {
         fs::write(dir.path().join(name), text).unwrap();
     }
-    Directory::read(dir.path()).unwrap()
+    Directory::read(dir.path(), &[]).unwrap()
 }
 
 fn wish(network: &str) -> Wish {
@@ -125,8 +125,7 @@ fn multus_is_not_chosen_by_any_name() {
     let files = [("00-multus.conf", OURS), ("01-copy.conf", OURS)];
     for name in ["00-multus.conf", "01-copy.conf"] {
         for wish in [wish(name), Wish { file: name.to_owned(), ..Wish::default() }] {
-            let Err(Error::Unusable(reason)) = chosen(&files, &wish) else { panic!("{name}") };
-            assert!(reason.contains("multus itself"), "{reason}");
+            assert!(matches!(chosen(&files, &wish), Err(Error::Circular(file)) if file.ends_with(name)));
         }
     }
     for value in ["multus-cni-network", "multus"] {
@@ -152,7 +151,7 @@ fn an_empty_directory_and_a_missing_file_are_named() {
     let file = Wish { file: "10-a.conf".to_owned(), ..Wish::default() };
     let Err(Error::Missing(reason)) = chosen(&[("20-calico.conflist", CALICO)], &file) else { panic!() };
     assert!(reason.contains("10-a.conf") && reason.contains("20-calico.conflist"), "{reason}");
-    assert!(matches!(Directory::read(Path::new("/does/not/exist")), Err(Error::Missing(_))));
+    assert!(matches!(Directory::read(Path::new("/does/not/exist"), &[]), Err(Error::Missing(_))));
 }
 
 #[test]
@@ -194,4 +193,14 @@ fn what_a_runtime_reads_before_ours_is_known() {
     assert_eq!(sorts_before(dir.path(), "00-multus.conf"), None);
     fs::write(dir.path().join("00-aaa.conflist"), "").unwrap();
     assert_eq!(sorts_before(dir.path(), "00-multus.conf").as_deref(), Some("00-aaa.conflist"));
+}
+
+#[test]
+fn a_name_of_ours_is_ours_even_while_it_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("05-mine.conf"), "").unwrap();
+    fs::write(dir.path().join("10-flannel.conflist"), FLANNEL).unwrap();
+    let read = |own: &[String]| choose(&Directory::read(dir.path(), own).unwrap(), &Wish::default(), None);
+    assert!(matches!(read(&[]), Err(Error::Unusable(_))));
+    assert_eq!(read(&["05-mine.conf".to_owned()]).unwrap().primary.origin.name(), "10-flannel.conflist");
 }

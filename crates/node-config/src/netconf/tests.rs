@@ -94,3 +94,22 @@ fn a_text_that_looks_like_a_mark_is_left_alone() {
     assert!(matches!(Owner::of(made.as_bytes()), Owner::Marked { intact: true, .. }), "{made}");
     assert!(made.contains(&serde_json::Value::from(imitation).to_string()), "{made}");
 }
+
+#[test]
+fn a_files_name_that_is_given_says_which_form_it_has() {
+    for (file_name, version, list) in [
+        ("00-multus.conf", "1.1.0", false),
+        ("05-mine.conflist", "0.3.1", true),
+        ("05-mine.conf", "0.4.0", false),
+    ] {
+        let template = Template { file_name: file_name.to_owned(), ..template("{}") };
+        let made = template.generate(&primary(&PRIMARY.replace("0.3.1", version))).unwrap();
+        assert_eq!(made.file_name, file_name);
+        assert_eq!(made.text.contains("\"plugins\": ["), list);
+        let network = libcni::Network::parse(made.text.as_bytes()).unwrap();
+        assert_eq!(
+            (network.cni_version.as_str(), network.plugins[0].plugin_type.as_str()),
+            (version, "multus")
+        );
+    }
+}

@@ -17,7 +17,7 @@ impl Node {
 
     fn place(&self, owner: &str) -> Place {
         let owner = (!owner.is_empty()).then(|| owner.to_owned());
-        Place::new(self.dir.path().to_owned(), owner, Vec::new())
+        Place::new(self.dir.path().to_owned(), "", owner, Vec::new())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -111,7 +111,7 @@ fn an_unmarked_one_is_adopted_and_so_is_one_that_is_named() {
     node.place("").put(&generated("", NEW)).unwrap();
     node.place("a/b").put(&generated("a/b", OLD)).unwrap();
     assert_eq!(node.names(), ["00-multus.conf"]);
-    let taking = Place::new(node.dir.path().to_owned(), Some("c/d".to_owned()), vec!["a/b".to_owned()]);
+    let taking = Place::new(node.dir.path().to_owned(), "", Some("c/d".to_owned()), vec!["a/b".to_owned()]);
     taking.put(&generated("c/d", OLD)).unwrap();
     assert_eq!(taking.trouble(), None);
     assert!(node.place("a/b").trouble().unwrap().contains("c/d"));
@@ -121,9 +121,9 @@ fn an_unmarked_one_is_adopted_and_so_is_one_that_is_named() {
 fn only_what_carries_the_mark_is_removed() {
     let node = Node::new();
     let place = node.place("a/b");
-    assert_eq!(place.remove().unwrap(), [Removal::Absent, Removal::Absent]);
+    assert_eq!(place.remove().unwrap(), []);
     place.put(&generated("a/b", OLD)).unwrap();
-    assert_eq!(place.remove().unwrap()[0], Removal::Removed(node.path("00-multus.conf")));
+    assert_eq!(place.remove().unwrap(), [Removal::Removed(node.path("00-multus.conf"))]);
     for text in ["", "{\"type\":\"multus\"}"] {
         node.write("00-multus.conf", text);
         assert!(matches!(place.remove().unwrap()[0], Removal::Kept(..)), "{text}");
@@ -146,7 +146,7 @@ fn what_is_wrong_is_told() {
     node.write("00-aaa.conf", OLD);
     trouble("reads 00-aaa.conf before 00-multus.conflist");
     node.write("00-multus.conf", OLD);
-    trouble("both");
+    trouble("several of multus: 00-multus.conf, 00-multus.conflist");
     fs::remove_file(node.path("00-multus.conf")).unwrap();
     node.write("00-multus.conflist", "");
     trouble("damaged");
@@ -156,4 +156,28 @@ fn what_is_wrong_is_told() {
     trouble("no mark");
     node.write("00-multus.conflist", &generated("x/y", NEW).text);
     trouble("another install");
+}
+
+#[test]
+fn what_an_install_left_under_another_name_goes_and_another_installs_counts_under_any() {
+    let node = Node::new();
+    let named = |file_name: &str, owner: &str| {
+        let primary = Primary::parse(Origin::File("/n/10-p.conf".into()), OLD.as_bytes().to_vec()).unwrap();
+        let owner = Some(owner.to_owned());
+        let place = Place::new(node.dir.path().to_owned(), file_name, owner.clone(), Vec::new());
+        let (plugin_type, file_name) = ("multus".to_owned(), file_name.to_owned());
+        let template = Template { plugin_type, file_name, owner, ..Template::default() };
+        (place, template.generate(&primary).unwrap())
+    };
+    node.write("00-multus.conf", "");
+    let (place, wanted) = named("05-mine.conf", "a/b");
+    place.put(&wanted).unwrap();
+    assert_eq!(node.names(), ["05-mine.conf"], "upstream's name is adopted too");
+    let (place, wanted) = named("07-other.conflist", "a/b");
+    place.put(&wanted).unwrap();
+    assert_eq!(node.names(), ["07-other.conflist"]);
+    assert_eq!(place.trouble(), None);
+    let (place, wanted) = named("00-multus.conf", "x/y");
+    assert!(matches!(place.put(&wanted), Err(Error::Owned { owner, .. }) if owner == "a/b"));
+    assert_eq!(node.names(), ["07-other.conflist"]);
 }
