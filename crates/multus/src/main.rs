@@ -14,8 +14,6 @@
 mod install_multus;
 mod install_plugins;
 mod kubeconfig_generator;
-mod log;
-mod passthru;
 mod thin;
 mod thin_entrypoint;
 
@@ -31,17 +29,7 @@ fn main() -> ExitCode {
         Some("install_multus") => install_multus::run(&arguments),
         Some("install_plugins") => install_plugins::run(&arguments),
         Some("kubeconfig_generator") => kubeconfig_generator::run(&arguments),
-        Some("passthru") => passthru::run(&arguments),
+        Some("passthru") => plugin_process::passthru::run(),
         _ => thin::run(&arguments),
     }
-}
-
-/// What `-version` prints after the program's name, in upstream's shape.
-pub(crate) fn version() -> String {
-    format!(
-        "version:v{}(multus-rs), commit:{}, date:{}",
-        env!("CARGO_PKG_VERSION"),
-        option_env!("MULTUS_COMMIT").unwrap_or("unknown commit"),
-        option_env!("MULTUS_DATE").unwrap_or("unknown date"),
-    )
 }

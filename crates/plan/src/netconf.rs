@@ -77,8 +77,8 @@ pub struct NetConf {
     pub log_file: String,
     /// `logLevel` as it is written; empty when absent.
     pub log_level: String,
-    /// `logToStderr`.
-    pub log_to_stderr: bool,
+    /// `logToStderr`, where it is given; what holds else depends on the program.
+    pub log_to_stderr: Option<bool>,
     /// `logOptions`.
     pub log_options: LogOptions,
     /// `runtimeConfig`, every key of it.
@@ -99,6 +99,8 @@ pub struct NetConf {
     pub auxiliary_chain_name: String,
     /// `specMode`.
     pub spec_mode: SpecMode,
+    /// `daemonSocketDir`: where the daemon's socket is.
+    pub daemon_socket_dir: PathBuf,
     /// `manifests`: the directory of manifests that stands in for an API server.
     pub manifests: Option<PathBuf>,
     /// `addTimeoutSeconds`: what ADD may take, its own rollback not counted.
@@ -131,7 +133,7 @@ impl NetConf {
             kubeconfig: keys.text("kubeconfig")?,
             log_file: keys.text("logFile")?,
             log_level: keys.text("logLevel")?,
-            log_to_stderr: keys.get("logToStderr")?.unwrap_or(true),
+            log_to_stderr: keys.get("logToStderr")?,
             log_options: log_options(&keys)?,
             runtime_config: keys.object("runtimeConfig")?,
             readiness_indicator_file: keys.text("readinessindicatorfile")?,
@@ -142,6 +144,7 @@ impl NetConf {
             retry_delete_on_error: keys.get("retryDeleteOnError")?.unwrap_or_default(),
             auxiliary_chain_name: keys.text("auxiliaryCNIChainName")?,
             spec_mode: spec_mode(&keys.text("specMode")?)?,
+            daemon_socket_dir: keys.path("daemonSocketDir", "/run/multus")?,
             manifests: Some(keys.text("manifests")?).filter(|dir| !dir.is_empty()).map(PathBuf::from),
             add_timeout: keys.seconds("addTimeoutSeconds", 90)?,
             delete_timeout: keys.seconds("deleteTimeoutSeconds", 50)?,

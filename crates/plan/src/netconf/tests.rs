@@ -33,10 +33,11 @@ fn n1_defaults() {
         (conf.system_namespaces, conf.global_namespaces),
         (vec!["kube-system".into()], vec!["default".into()])
     );
-    assert!(conf.log_to_stderr && !conf.namespace_isolation && !conf.retry_delete_on_error);
+    assert!(conf.log_to_stderr.is_none() && !conf.namespace_isolation && !conf.retry_delete_on_error);
     assert_eq!(conf.log_options, LogOptions { max_age: 5, max_size: 100, max_backups: 5, compress: true });
     assert_eq!((conf.spec_mode, conf.manifests), (SpecMode::Compat, None));
     assert_eq!((conf.add_timeout.as_secs(), conf.delete_timeout.as_secs()), (90, 50));
+    assert_eq!(conf.daemon_socket_dir, Path::new("/run/multus"));
     assert!(conf.runtime_config.is_empty() && conf.delegates.is_empty() && conf.valid_attachments.is_none());
 }
 
@@ -49,7 +50,7 @@ fn n1_every_key_is_read_in_any_case() {
             "RuntimeConfig":{"k":[1]},"readinessIndicatorFile":"/r","NamespaceIsolation":true,
             "GlobalNamespaces":" foo,bar ,default","SystemNamespaces":["s"],"MultusNamespace":"m",
             "RetryDeleteOnError":true,"AuxiliaryCNIChainName":"aux","SpecMode":"Strict","Manifests":"/m",
-            "AddTimeoutSeconds":10,"DeleteTimeoutSeconds":20}"#,
+            "AddTimeoutSeconds":10,"DeleteTimeoutSeconds":20,"DaemonSocketDir":"/s"}"#,
     );
     assert_eq!(
         (conf.cni_version.as_str(), conf.name.as_str(), conf.plugin_type.as_str()),
@@ -62,7 +63,7 @@ fn n1_every_key_is_read_in_any_case() {
         (conf.kubeconfig.as_str(), conf.log_file.as_str(), conf.log_level.as_str()),
         ("/k", "/l", "Debug")
     );
-    assert!(!conf.log_to_stderr && conf.namespace_isolation && conf.retry_delete_on_error);
+    assert!(conf.log_to_stderr == Some(false) && conf.namespace_isolation && conf.retry_delete_on_error);
     assert_eq!(conf.log_options, LogOptions { max_age: 1, max_size: 2, max_backups: 5, compress: false });
     assert_eq!(conf.runtime_config.get("k").map(RawValue::get), Some("[1]"));
     assert_eq!((conf.readiness_indicator_file.as_str(), conf.auxiliary_chain_name.as_str()), ("/r", "aux"));
@@ -70,6 +71,7 @@ fn n1_every_key_is_read_in_any_case() {
     assert_eq!((conf.system_namespaces, conf.multus_namespace.as_str()), (vec!["s".into()], "m"));
     assert_eq!((conf.spec_mode, conf.manifests), (SpecMode::Strict, Some("/m".into())));
     assert_eq!((conf.add_timeout.as_secs(), conf.delete_timeout.as_secs()), (10, 20));
+    assert_eq!(conf.daemon_socket_dir, Path::new("/s"));
 }
 
 #[test]

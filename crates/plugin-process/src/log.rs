@@ -13,40 +13,35 @@ use std::time::Duration;
 
 use engine::{Level, Log};
 use jiff::Zoned;
+use plan::{LogOptions, NetConf};
 use rustix::fs::{FlockOperation, flock};
-
-/// `logOptions`, in lumberjack's units; the defaults are upstream's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rotation {
-    /// Megabytes after which a new file is begun.
-    pub(crate) max_size: u64,
-    /// Days after which an old file goes; 0 keeps it.
-    pub(crate) max_age: u64,
-    /// Old files to keep; 0 keeps all.
-    pub(crate) max_backups: usize,
-    /// Whether old files are packed.
-    pub(crate) compress: bool,
-}
-
-impl Default for Rotation {
-    fn default() -> Self {
-        Self { max_size: 100, max_age: 5, max_backups: 5, compress: true }
-    }
-}
 
 /// Where this process's lines go.
 #[derive(Debug)]
-pub(crate) struct ProcessLog {
+pub struct ProcessLog {
     level: Level,
     to_stderr: bool,
     file: Option<File>,
 }
 
 impl ProcessLog {
+    /// The log that `netconf` describes.
+    pub(crate) fn of(netconf: &NetConf, to_stderr: bool) -> Self {
+        let level = match netconf.log_level.as_str() {
+            "" => Level::Panic,
+            text => Level::parse(text).unwrap_or_else(|| {
+                let _ = writeln!(io::stderr(), "multus logging: cannot set logging level to {text}");
+                Level::Panic
+            }),
+        };
+        let file = Some(netconf.log_file.as_str()).filter(|file| !file.is_empty()).map(Path::new);
+        Self::new(level, netconf.log_to_stderr.unwrap_or(to_stderr), file, netconf.log_options)
+    }
+
     /// A log that shows `level` and what matters more. A file that cannot be opened is reported on stderr and left out: a pod
     /// does not fail because of a log.
-    pub(crate) fn new(level: Level, to_stderr: bool, file: Option<&Path>, rotation: Rotation) -> Self {
-        let file = file.and_then(|path| match open(path, rotation) {
+    fn new(level: Level, to_stderr: bool, file: Option<&Path>, options: LogOptions) -> Self {
+        let file = file.and_then(|path| match open(path, options) {
             Ok(file) => Some(file),
             Err(error) => {
                 let _ = writeln!(
@@ -79,12 +74,12 @@ impl Log for ProcessLog {
     }
 }
 
-fn open(path: &Path, rotation: Rotation) -> io::Result<File> {
+fn open(path: &Path, options: LogOptions) -> io::Result<File> {
     if let Some(parent) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
-    if too_large(path, rotation) {
-        rotate(path, rotation)?;
+    if too_large(path, options) {
+        rotate(path, options)?;
     }
     append(path)
 }
@@ -93,23 +88,23 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-fn too_large(path: &Path, rotation: Rotation) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.len() >= rotation.max_size.saturating_mul(1 << 20))
+fn too_large(path: &Path, options: LogOptions) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.len() >= options.max_size.saturating_mul(1 << 20))
 }
 
 /// Moves the full file aside. The lock is on the file itself; whoever gets it second finds a small new file and leaves it.
-fn rotate(path: &Path, rotation: Rotation) -> io::Result<()> {
+fn rotate(path: &Path, options: LogOptions) -> io::Result<()> {
     let full = append(path)?;
     flock(&full, FlockOperation::LockExclusive)?;
-    if !too_large(path, rotation) {
+    if !too_large(path, options) {
         return Ok(());
     }
     let moved = backup_name(path, &Zoned::now());
     fs::rename(path, &moved)?;
-    if rotation.compress {
+    if options.compress {
         pack(&moved)?;
     }
-    prune(path, rotation)
+    prune(path, options)
 }
 
 fn pack(path: &Path) -> io::Result<()> {
@@ -122,17 +117,17 @@ fn pack(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-fn prune(path: &Path, rotation: Rotation) -> io::Result<()> {
+fn prune(path: &Path, options: LogOptions) -> io::Result<()> {
     let mut backups = backups(path)?;
     backups.sort();
-    let surplus = match rotation.max_backups {
+    let surplus = match usize::try_from(options.max_backups).unwrap_or(usize::MAX) {
         0 => 0,
         keep => backups.len().saturating_sub(keep),
     };
-    let oldest = Duration::from_secs(rotation.max_age.saturating_mul(24 * 3600));
+    let oldest = Duration::from_secs(options.max_age.saturating_mul(24 * 3600));
     for (index, backup) in backups.iter().enumerate() {
         let aged =
-            rotation.max_age > 0 && fs::metadata(backup)?.modified()?.elapsed().is_ok_and(|age| age > oldest);
+            options.max_age > 0 && fs::metadata(backup)?.modified()?.elapsed().is_ok_and(|age| age > oldest);
         if index < surplus || aged {
             fs::remove_file(backup)?;
         }
@@ -182,7 +177,7 @@ mod tests {
     fn a_line_has_time_level_and_text() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/multus.log");
-        let log = ProcessLog::new(Level::Error, false, Some(&path), Rotation::default());
+        let log = ProcessLog::new(Level::Error, false, Some(&path), LogOptions::default());
         log.line(Level::Error, format_args!("it broke"));
         log.line(Level::Verbose, format_args!("not shown"));
         let lines = lines(&path);
@@ -196,13 +191,13 @@ mod tests {
     fn q35_a_full_file_is_rotated_packed_and_pruned() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("multus.log");
-        let rotation = Rotation { max_size: 1, max_age: 5, max_backups: 2, compress: true };
+        let options = LogOptions { max_size: 1, max_age: 5, max_backups: 2, compress: true };
         for day in 1..=3 {
             fs::write(dir.path().join(format!("multus-2026-01-0{day}T00-00-00.000.log.gz")), "old").unwrap();
         }
         fs::write(dir.path().join("multus-notes.log"), "not ours").unwrap();
         fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
-        ProcessLog::new(Level::Error, false, Some(&path), rotation).line(Level::Error, format_args!("new"));
+        ProcessLog::new(Level::Error, false, Some(&path), options).line(Level::Error, format_args!("new"));
         assert_eq!(lines(&path).len(), 1);
         let mut backups = backups(&path).unwrap();
         backups.sort();
@@ -215,7 +210,7 @@ mod tests {
     #[test]
     fn a_log_file_that_cannot_be_opened_fails_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let log = ProcessLog::new(Level::Debug, false, Some(dir.path()), Rotation::default());
+        let log = ProcessLog::new(Level::Debug, false, Some(dir.path()), LogOptions::default());
         log.line(Level::Error, format_args!("nowhere to go"));
         assert!(log.file.is_none());
     }

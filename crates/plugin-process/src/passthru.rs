@@ -13,7 +13,8 @@ const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 const LARGEST_STDIN: u64 = 1 << 20;
 
 /// Answers one call.
-pub(crate) fn run(_arguments: &[String]) -> ExitCode {
+#[must_use]
+pub fn run() -> ExitCode {
     if std::env::var_os("CNI_COMMAND").is_none_or(|command| command.is_empty()) {
         let versions = VERSIONS.join(", ");
         let _ = writeln!(
