@@ -10,7 +10,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -28,6 +28,9 @@ const MOST_CONNECTIONS: usize = 4;
 /// How long a request waits for a connection before another one is opened. A server that answers at once is asked on one: a TLS
 /// handshake costs both sides more than a request does.
 const PATIENCE: Duration = Duration::from_millis(10);
+/// A watch is silent for minutes. That its server is still there is asked this often, and given up when no answer comes for as long
+/// again: what a cache tells is known to be outdated half a minute after a server has gone without a word.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(crate) type Body = Full<Bytes>;
 
@@ -263,6 +266,7 @@ async fn connect_unlimited(target: &Target) -> Result<Sender, Failure> {
         |error: std::io::Error| Failure::Passing(format!("connect to {}: {error}", target.authority()));
     let stream = TcpStream::connect((host, target.port)).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
+    keep_alive(&stream).map_err(failed)?;
     let Some(tls) = &target.tls else { return http1(stream).await };
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     let stream = connector
@@ -273,6 +277,16 @@ async fn connect_unlimited(target: &Target) -> Result<Sender, Failure> {
         return http2(stream).await.map(Sender::Http2);
     }
     http1(stream).await
+}
+
+/// For what HTTP/2's pings do not see: HTTP/1.1, and a request that was sent and not received.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE / 3)?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    Ok(sockopt::set_tcp_user_timeout(stream, 2 * KEEP_ALIVE.as_millis() as u32)?)
 }
 
 /// A certificate that does not fit stays so until somebody changes the kubeconfig or the server.
@@ -305,8 +319,12 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, driver) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(2 << 20)
+        // What a server may send ahead of us, all of it in memory.
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(passing)?;

@@ -7,11 +7,13 @@
 //!
 //! Start reading at [`KubeCluster`], then `client.rs` and `record.rs`.
 
+mod api;
 pub mod certificate;
 pub mod checkpoint;
 mod client;
 mod connection;
 mod error;
+mod event;
 pub mod kubeconfig;
 mod kubelet;
 mod lookup;
@@ -19,7 +21,7 @@ mod record;
 mod session;
 mod tls;
 pub mod watch;
-mod wire;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use std::time::Instant;
 use engine::{Answer, Cluster, ClusterError, PodRef, Query, Record, Recorded};
 use tokio::runtime::{Builder, Runtime};
 
+pub use api::Api;
 pub use client::Source;
 pub use error::Error;
 pub use kubelet::Kubelet;

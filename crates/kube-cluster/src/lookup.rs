@@ -65,7 +65,8 @@ async fn find_pod(client: &Client, pod: &PodRef, deadline: Instant) -> Result<Po
     }
 }
 
-async fn look(client: &Client, pod: &PodRef, deadline: Instant) -> Result<PodLookup, Error> {
+/// Looks once.
+pub(crate) async fn look(client: &Client, pod: &PodRef, deadline: Instant) -> Result<PodLookup, Error> {
     let found = match get_pod(client, pod, deadline).await {
         Ok(object) => object.into_pod(&pod.namespace, &pod.name),
         Err(error) if error.code() == Some(404) => return Ok(PodLookup::Missing),
@@ -100,7 +101,12 @@ pub(crate) fn pod_path(pod: &PodRef) -> Result<String, Error> {
     Ok(format!("/api/v1/namespaces/{namespace}/pods/{name}"))
 }
 
-async fn find_nad(client: &Client, reference: &NadRef, deadline: Instant) -> Result<NadLookup, Error> {
+/// Asks for a NAD.
+pub(crate) async fn find_nad(
+    client: &Client,
+    reference: &NadRef,
+    deadline: Instant,
+) -> Result<NadLookup, Error> {
     let (namespace, name) = match (segment(&reference.namespace), segment(&reference.name)) {
         (Ok(namespace), Ok(name)) => (namespace, name),
         (Err(reason), _) | (_, Err(reason)) => return Ok(NadLookup::Failed(reason)),

@@ -1,23 +1,24 @@
-//! The network status and the events of a pod.
+//! The network status of a pod, and its events with it.
 //!
 //! The status goes by one merge patch that carries the UID. Upstream's ClusterRole grants only `update`; there the pod is read,
 //! its annotation set in the raw object, so that nothing of a newer Kubernetes is dropped, and the whole put back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use engine::{PodRef, Record, Recorded};
 use hyper::Method;
-use plan::{PlanEvent, STATUS_ANNOTATION};
+use plan::STATUS_ANNOTATION;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout_at};
 
 use crate::Error;
-use crate::client::{Client, Request, read, segment};
+use crate::client::{Client, Request, read};
+use crate::event;
 use crate::lookup::{get_pod, pod_path, shown};
 use crate::wire::Object;
 
@@ -41,8 +42,8 @@ pub(crate) async fn record(
     deadline: Instant,
 ) -> Result<Recorded, Error> {
     let mut events = JoinSet::new();
-    for (index, event) in record.events.iter().enumerate() {
-        let request = event_request(&record.pod, event, index);
+    for told in &record.events {
+        let request = event::request(&record.pod, told, &event::unique(&record.pod));
         let client = Arc::clone(client);
         // Best effort: an event that cannot be posted keeps nobody from anything.
         events.spawn(async move {
@@ -62,7 +63,8 @@ pub(crate) async fn record(
     recorded
 }
 
-async fn write_status(
+/// Writes the status alone.
+pub(crate) async fn write_status(
     client: &Client,
     permissions: &Permissions,
     pod: &PodRef,
@@ -199,41 +201,6 @@ fn with_annotation(pod: &[u8], status: &str) -> Result<Vec<u8>, serde_json::Erro
 fn parsed(value: Option<&RawValue>) -> Result<BTreeMap<String, Box<RawValue>>, serde_json::Error> {
     let Some(value) = value else { return Ok(BTreeMap::new()) };
     Ok(serde_json::from_str::<Option<_>>(value.get())?.unwrap_or_default())
-}
-
-/// A core/v1 event as client-go's recorder makes it.
-fn event_request(pod: &PodRef, event: &PlanEvent, index: usize) -> Result<Request, String> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let namespace = segment(&pod.namespace)?;
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Names must differ also when the clock is coarse.
-    let unique =
-        since_epoch.as_nanos() as u64 + u64::from(NEXT.fetch_add(1, Ordering::Relaxed)) + index as u64;
-    let seconds = jiff::Timestamp::from_second(i64::try_from(since_epoch.as_secs()).unwrap_or_default());
-    let now = seconds.unwrap_or_default().to_string();
-    let body = json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": format!("{}.{unique:x}", pod.name), "namespace": pod.namespace},
-        "involvedObject": {
-            "apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.name,
-            "uid": pod.uid.clone().unwrap_or_default(),
-        },
-        "type": event.kind.as_str(),
-        "reason": event.reason,
-        "message": event.message,
-        "source": {"component": "multus"},
-        "reportingComponent": "multus",
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    });
-    Ok(Request::send(
-        format!("post event {} on pod {}", event.reason, shown(pod)),
-        Method::POST,
-        format!("/api/v1/namespaces/{namespace}/events"),
-        body.to_string().into_bytes(),
-    ))
 }
 
 #[cfg(test)]

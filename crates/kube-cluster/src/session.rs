@@ -1,21 +1,20 @@
 //! A client for a process that stays: one connection, and one thread that keeps it and all watches going.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::client::Client;
-use crate::watch::{self, Event, Watched};
-use crate::{Error, Source, runtime};
+use crate::watch::{Event, Watched};
+use crate::{Api, Error, Source, runtime};
 
 /// A kept client. Dropped, it ends its watches and its thread.
 #[derive(Debug)]
 pub struct Session {
-    client: Arc<Client>,
+    api: Api,
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -27,7 +26,7 @@ impl Session {
     /// # Errors
     /// When `source` cannot be used, or no thread be started.
     pub fn start(source: Source) -> Result<Self, Error> {
-        let client = Arc::new(Client::new(source)?);
+        let api = Api::new(source)?;
         let runtime = runtime()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -38,7 +37,7 @@ impl Session {
                 let _ = runtime.block_on(stopped);
             })
             .map_err(|error| Error::unavailable("start the thread that speaks to the API server", error))?;
-        Ok(Self { client, handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { api, handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Tells `sink` what there is of `watched`, and from then on what changes, until it breaks or the session ends. It is called in
@@ -48,8 +47,21 @@ impl Session {
         watched: Watched,
         sink: impl FnMut(Event<T>) -> ControlFlow<()> + Send + 'static,
     ) {
-        let client = Arc::clone(&self.client);
-        self.handle.spawn(async move { watch::follow(&client, &watched, sink).await });
+        let api = self.api.clone();
+        self.handle.spawn(async move { api.follow(&watched, sink).await });
+    }
+
+    /// [`Api::get`], for callers that are not asynchronous.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub fn get<T: DeserializeOwned>(
+        &self,
+        attempt: String,
+        path: String,
+        deadline: Instant,
+    ) -> Result<T, Error> {
+        self.handle.block_on(self.api.get(attempt, path, deadline))
     }
 }
 

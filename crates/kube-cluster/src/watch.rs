@@ -33,6 +33,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 const WATCH_SECONDS: std::ops::Range<u64> = 290..580;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Somebody has to change a role first.
+const PAUSE_WHEN_DENIED: Duration = Duration::from_secs(60);
 /// A watch that lasted this long shows that the server is well.
 const STEADY: Duration = Duration::from_secs(10);
 /// How many events wait for a slow caller before the server has to.
@@ -141,6 +143,7 @@ pub(crate) async fn follow<T: DeserializeOwned>(
         if started.elapsed() >= STEADY {
             pause = FIRST_PAUSE;
         }
+        let mut longest = LONGEST_PAUSE;
         let told = match ended {
             Ok(Ended::Unwanted) => return,
             // The server ends watches by itself. One that ends at once is no reason to ask again at once.
@@ -151,6 +154,9 @@ pub(crate) async fn follow<T: DeserializeOwned>(
                     // A new authority, a renewed certificate. What cannot be read stays as it was.
                     let _ = client.read_again().await;
                 }
+                if error.code() == Some(403) {
+                    longest = PAUSE_WHEN_DENIED;
+                }
                 sink(Event::Lost(error))
             }
         };
@@ -159,7 +165,7 @@ pub(crate) async fn follow<T: DeserializeOwned>(
         }
         // From half of it on: nodes that lost the same server must not come back together.
         sleep(pause.mul_f64(0.5 + (random() % 1000) as f64 / 2000.0)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(longest);
     }
 }
 

@@ -18,16 +18,3 @@ fn a_pod_without_annotations_gets_them() {
         assert_eq!(value["metadata"]["annotations"][STATUS_ANNOTATION], "s");
     }
 }
-
-#[test]
-fn events_of_one_record_have_different_names() {
-    let pod = PodRef { namespace: "n".to_owned(), name: "p".to_owned(), uid: None };
-    let event = PlanEvent::warning("NoNetworkFound", "100% \"quoted\"");
-    let name = |index| {
-        let request = event_request(&pod, &event, index).unwrap();
-        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
-        assert_eq!(body["message"], "100% \"quoted\"");
-        body["metadata"]["name"].as_str().unwrap().to_owned()
-    };
-    assert_ne!(name(0), name(1));
-}
