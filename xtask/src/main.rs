@@ -8,6 +8,7 @@ mod conformance;
 mod demo;
 mod fuzz;
 mod image;
+mod release;
 mod test;
 
 use std::io::Write;
@@ -26,6 +27,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGUMENT...]
   image           the images that are released, as OCI archives in target/image, without a container engine
                   [--arch amd64|arm64]... [--programs ARCH=FOLDER]... [--out FOLDER] [--layout] [--registry NAME] [--tag TAG]
                   [--load containerd|k3s [--address SOCKET]] [--push [--plain-http]]
+  release         a step of a release: check|notes|charts [--tag TAG], index --url URL [--merge FILE], push --to oci://…
   bench           ours and upstream's in one run, taking turns; writes target/bench.md [--quick] [--ours PROGRAM]
   cluster         a real Kubernetes cluster on this machine: up, down, status, kubectl, helm, ...
   parts           build what the tests need from others (reference plugins, upstream's multus, Kubernetes, ...) and stop";
@@ -45,6 +47,7 @@ fn run(arguments: &[String]) -> Result<()> {
     let Some((task, rest)) = arguments.split_first() else { bail!("{USAGE}") };
     match task.as_str() {
         "test" => test::run(rest),
+        "release" => release::run(rest),
         "bench" => bench::run(rest),
         "demo" => demo::run(rest),
         "conformance" => conformance::run(rest),

@@ -7,13 +7,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 /// What the tests call, and the Debian package that has it.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
     ("iptables", "iptables"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("conntrack", "conntrack"),
+    ("skopeo", "skopeo"),
 ];
 
 const CARGO_DENY: &str = "0.20.2";
@@ -34,6 +35,9 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
             // First and out here, where a failed download says so by itself and not from within a test.
             testbed::parts::reference_plugins()?;
             testbed::parts::upstream_multus()?;
+            testbed::parts::upstream_source(testbed::parts::UPSTREAM_VERSION)?;
+            testbed::parts::docker_registry()?;
+            testbed::parts::helm3()?;
             cargo(&["test", "--workspace", "--locked"], &[("RUST_BACKTRACE", "1")])
         }),
         ("docs", || {
@@ -100,7 +104,10 @@ pub(crate) fn install_tools() -> Result<()> {
 
 /// Installs Debian packages.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
-    for arguments in [vec!["update", "-qq"], [vec!["install", "-y", "-qq"], packages.to_vec()].concat()] {
+    for arguments in [
+        vec!["update", "-qq"],
+        [vec!["install", "-y", "-qq", "--no-install-recommends"], packages.to_vec()].concat(),
+    ] {
         let ended = Command::new("apt-get")
             .args(&arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")

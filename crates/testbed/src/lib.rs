@@ -13,6 +13,7 @@ pub mod netns;
 pub mod parts;
 pub mod peer;
 pub mod plugin;
+pub mod registry;
 pub mod wait;
 
 pub use enter::enter;

@@ -183,3 +183,50 @@ fn mistakes_in_the_command_line_are_named() {
         assert!(error.contains(part), "{arguments:?}: {error}");
     }
 }
+
+fn pushed(reference: &str) -> (Value, String) {
+    let inspect = std::process::Command::new("skopeo")
+        .args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{reference}")])
+        .output()
+        .unwrap();
+    assert!(inspect.status.success(), "{inspect:?}");
+    let mut digest = std::process::Command::new("sha256sum");
+    let mut digest =
+        digest.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut digest.stdin.take().unwrap(), &inspect.stdout).unwrap();
+    let digest = String::from_utf8(digest.wait_with_output().unwrap().stdout).unwrap();
+    (
+        serde_json::from_slice(&inspect.stdout).unwrap(),
+        format!("sha256:{}", digest.split(' ').next().unwrap()),
+    )
+}
+
+#[test]
+fn a_push_takes_the_images_for_all_machines_under_their_digests() {
+    let registry = testbed::registry::Registry::start().unwrap();
+    let stand = Stand::new();
+    let reference = format!("{}/multus-rs/multus-rs:v4.0.0", registry.address());
+    let images = Arch::ALL.map(|arch| content::multus(&stand.source(arch), &reference).unwrap());
+    let archive = stand.dir.path().join("image.tar");
+    let packed = write_archive(&archive, &images).unwrap();
+    deliver::push(&archive, &reference, true).unwrap();
+    let (index, _) = pushed(&reference);
+    for (at, packed) in packed.iter().enumerate() {
+        assert_eq!(index["manifests"][at]["digest"], packed.manifest.digest);
+        assert_eq!(index["manifests"][at]["platform"]["architecture"], packed.platform.architecture);
+    }
+
+    let single = format!("{}/multus-rs/multus-rs:v4.0.0-amd64", registry.address());
+    let image = content::multus(&stand.source(Arch::Amd64), &single).unwrap();
+    let packed = write_archive(&archive, &[image]).unwrap();
+    deliver::push(&archive, &single, true).unwrap();
+    assert_eq!(pushed(&single).1, packed[0].manifest.digest);
+}
+
+#[test]
+fn a_runtime_that_is_not_there_is_named_with_what_to_check() {
+    let mut runtime = Runtime::parse("k3s").unwrap();
+    runtime.address = Some("/does/not/exist.sock".to_owned());
+    let error = format!("{:#}", deliver::load(&runtime, Path::new("image.tar"), REFERENCE).unwrap_err());
+    assert!(error.contains(REFERENCE) && error.contains("--address"), "{error}");
+}
