@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod chart;
 mod cluster;
 mod cni;
 mod conformance;
@@ -28,6 +29,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGUMENT...]
                   [--arch amd64|arm64]... [--programs ARCH=FOLDER]... [--out FOLDER] [--layout] [--registry NAME] [--tag TAG]
                   [--load containerd|k3s [--address SOCKET]] [--push [--plain-http]]
   release         a step of a release: check|notes|charts [--tag TAG], index --url URL [--merge FILE], push --to oci://…
+  chart           what is made of the charts: schema, READMEs, deployments/, golden renders; [--check] only compares
   bench           ours and upstream's in one run, taking turns; writes target/bench.md [--quick] [--ours PROGRAM]
   cluster         a real Kubernetes cluster on this machine: up, down, status, kubectl, helm, ...
   parts           build what the tests need from others (reference plugins, upstream's multus, Kubernetes, ...) and stop";
@@ -47,6 +49,7 @@ fn run(arguments: &[String]) -> Result<()> {
     let Some((task, rest)) = arguments.split_first() else { bail!("{USAGE}") };
     match task.as_str() {
         "test" => test::run(rest),
+        "chart" => chart::run(rest),
         "release" => release::run(rest),
         "bench" => bench::run(rest),
         "demo" => demo::run(rest),

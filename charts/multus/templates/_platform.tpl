@@ -35,7 +35,7 @@ that is set, or that cni.configDir and cni.binDir lie in, or that the cluster's 
 {{- end -}}
 {{- if and (eq $name "k3s") (contains "+k3s" $version) (include "multus.oldK3s" .) -}}
 {{- $name = "k3s-legacy" -}}
-{{- $reason = printf "%s, from before its folder data/cni" $reason -}}
+{{- $reason = printf "%s; a release from before the folder data/cni" $reason -}}
 {{- end -}}
 {{- dict "name" $name "reason" $reason | toJson -}}
 {{- end -}}
