@@ -3,6 +3,8 @@
 //! Upstream looks for default routes without a destination, which its netlink library reports as `0.0.0.0/0`, and so removes
 //! none. Here all of them in the main table go, the requested ones come, and both is verified by reading back.
 
+mod message;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,11 +12,12 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use self::message::{Message, Verb};
 use crate::netns::PodNetns;
 
 /// The number of the table in which a route is looked for first.
@@ -84,7 +87,7 @@ pub(crate) fn apply(netns: &mut PodNetns, if_name: &str, wish: &Wish) -> Result<
 fn clear(netns: &mut PodNetns, index: u32, v4: bool) -> io::Result<()> {
     for found in defaults(netns, v4)? {
         for deletion in deletions(&found, index, v4) {
-            match netns.talk(RouteNetlinkMessage::DelRoute(deletion), NLM_F_ACK) {
+            match netns.talk(Verb::Del, deletion, NLM_F_ACK) {
                 // Somebody was faster, for example the kernel when a router advertisement expired.
                 Err(error) if error.raw_os_error() == Some(3) => {}
                 other => drop(other?),
@@ -152,7 +155,7 @@ fn add(netns: &mut PodNetns, index: u32, gateway: IpAddr, position: usize) -> io
         let first = if gateway.is_ipv4() { 0 } else { V6_METRIC };
         message.attributes.push(RouteAttribute::Priority(first.saturating_add(position)));
     }
-    match netns.talk(RouteNetlinkMessage::NewRoute(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL) {
+    match netns.talk(Verb::New, message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL) {
         // The same route is there; `verify` sees whether it is over this interface.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map(drop),
@@ -189,13 +192,11 @@ fn verify(netns: &mut PodNetns, index: u32, if_name: &str, wish: &Wish, v4: bool
 fn defaults(netns: &mut PodNetns, v4: bool) -> io::Result<Vec<Found>> {
     let mut request = RouteMessage::default();
     request.header.address_family = family(v4);
-    let answers = netns.talk(RouteNetlinkMessage::GetRoute(request), NLM_F_DUMP)?;
+    let answers = netns.talk(Verb::Get, request, NLM_F_DUMP)?;
     Ok(answers
         .into_iter()
-        .filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewRoute(message) => default_route(message),
-            _ => None,
-        })
+        .filter(|answer| answer.verb == Verb::New)
+        .filter_map(|answer| default_route(answer.route))
         .collect())
 }
 
@@ -243,12 +244,12 @@ fn family_name(v4: bool) -> &'static str {
 
 impl PodNetns {
     /// One request and all its answers. The kernel answers at once; an error's number is all that is kept of its message.
-    fn talk(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+    fn talk(&mut self, verb: Verb, route: RouteMessage, flags: u16) -> io::Result<Vec<Message>> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(request));
+        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(Message { verb, route }));
         packet.finalize();
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
@@ -263,10 +264,10 @@ impl PodNetns {
     }
 
     /// Whether the answer is complete.
-    fn take_in(&self, datagram: &[u8], answers: &mut Vec<RouteNetlinkMessage>) -> io::Result<bool> {
+    fn take_in(&self, datagram: &[u8], answers: &mut Vec<Message>) -> io::Result<bool> {
         let mut rest = datagram;
         while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(|_| {
+            let message = NetlinkMessage::<Message>::deserialize(rest).map_err(|_| {
                 io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer cannot be decoded")
             })?;
             // Messages are aligned to four bytes; the last one may lack the padding.
