@@ -37,6 +37,12 @@ impl Place {
         Self { dir, names, owner, take_over_from }
     }
 
+    /// Names that are ours whatever is in the file.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// What is of multus in the directory: marked, whatever it is called, or called as ours is.
     fn files(&self) -> Vec<(String, Owner)> {
         let candidates = candidates(&self.dir).into_iter().filter_map(|name| {

@@ -1,41 +1,39 @@
 //! The kubeconfig for the plugin on the host: the pod's own token and authority (upstream §7.3).
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use node_config::{Error, Setting, file};
 
-use super::files;
 use super::options::Options;
 
+const MODE: u32 = 0o600;
+
 /// Writes it where what it is made of has changed, or it is not as it was written. Returns whether it was.
-pub(crate) fn follow(options: &Options) -> Result<bool, String> {
+pub(crate) fn follow(options: &Options) -> Result<bool, Error> {
     let path = options.kubeconfig_path();
     let text = text(options)?;
-    if let Some(dir) = path.parent() {
-        create(dir).map_err(|error| format!("cannot create {}: {error}", dir.display()))?;
-    }
-    files::replace(&path, text.as_bytes(), 0o600)
-        .map_err(|error| format!("cannot write kubeconfig {}: {error}", path.display()))
+    let failed = |source| Error::Write { path: path.clone(), setting: Setting::ConfDir, source };
+    file::create_dir(&options.own_dir()).map_err(failed)?;
+    file::replace(&path, text.as_bytes(), MODE).map_err(failed)
 }
 
-/// Makes a directory that others may read.
-pub(crate) fn create(dir: &std::path::Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)
+/// Whether it is there, and of the token that holds now.
+pub(crate) fn is_current(options: &Options) -> Result<bool, Error> {
+    Ok(file::holds(&options.kubeconfig_path(), text(options)?.as_bytes(), MODE))
 }
 
-fn text(options: &Options) -> Result<String, String> {
+fn text(options: &Options) -> Result<String, Error> {
     let read = |name: &str| {
         let path = options.service_account.join(name);
-        fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        fs::read(&path).map_err(|source| Error::Io { attempt: format!("read {}", path.display()), source })
     };
-    let token =
-        String::from_utf8(read("token")?).map_err(|_| "the service account's token is no text".to_owned())?;
+    let token = String::from_utf8(read("token")?)
+        .map_err(|_| Error::Unusable("the service account's token is no text".to_owned()))?;
     let token = token.trim();
     if token.is_empty() {
-        return Err("the service account's token is empty".to_owned());
+        return Err(Error::Unusable("the service account's token is empty".to_owned()));
     }
     let authority = read("ca.crt")?;
     let trust = if options.skip_tls_verify {

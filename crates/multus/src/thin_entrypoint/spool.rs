@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use engine::spool;
 use kube_cluster::{KubeCluster, Source};
 
+use super::install::Say;
+
 /// One drain's time; the token has to be followed meanwhile.
 const LIMIT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -26,7 +28,7 @@ impl Spool {
     }
 
     /// Makes what waits. What cannot be made now is tried again, at growing intervals.
-    pub(crate) fn drain(&mut self, say: &dyn Fn(&str)) {
+    pub(crate) fn drain(&mut self, say: Say<'_>) {
         if Instant::now() < self.next || !self.has_records() {
             return;
         }
@@ -44,7 +46,7 @@ impl Spool {
     }
 
     /// Whether nothing is left.
-    fn attempt(&self, say: &dyn Fn(&str)) -> Result<bool, String> {
+    fn attempt(&self, say: Say<'_>) -> Result<bool, String> {
         let cluster = KubeCluster::new(Source::Kubeconfig(self.kubeconfig.clone()))
             .map_err(|error| error.to_string())?;
         let drained =

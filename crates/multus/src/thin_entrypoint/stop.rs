@@ -1,6 +1,7 @@
 //! The wish to end: SIGINT or SIGTERM. The second one ends the process at once.
 
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,6 +14,13 @@ use signal_hook::{flag, low_level::pipe};
 #[derive(Debug)]
 pub(crate) struct Stop {
     receiver: UnixStream,
+}
+
+/// Readable as soon as the wish is there.
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
 }
 
 impl Stop {

@@ -53,6 +53,7 @@ pub(super) struct Store {
     pub(super) pods: BTreeMap<Key, Value>,
     pub(super) nads: BTreeMap<Key, Value>,
     pub(super) daemon_sets: BTreeMap<Key, Value>,
+    nodes: BTreeMap<Key, Value>,
     pub(super) events: Vec<Event>,
     pub(super) log: Log,
     version: u64,
@@ -64,6 +65,7 @@ impl Default for Store {
             pods: BTreeMap::new(),
             nads: BTreeMap::new(),
             daemon_sets: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             events: Vec::new(),
             log: Log::default(),
             // No real server's storage is at 0, which in a request means "any version".
@@ -149,6 +151,11 @@ impl Store {
         self.daemon_sets.insert(key, daemon_set);
     }
 
+    pub(super) fn add_node(&mut self, node: Value) {
+        let ((_, name), node) = self.complete(node, "Node", "v1");
+        self.nodes.insert((String::new(), name), node);
+    }
+
     /// Removes an object of the collection `plural`.
     pub(super) fn delete(&mut self, plural: &'static str, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
@@ -228,6 +235,7 @@ impl Store {
             ("GET", ["apis", "apps", "v1", "namespaces", namespace, "daemonsets", name]) => {
                 found(&self.daemon_sets, "daemonsets.apps", namespace, name)
             }
+            ("GET", ["api", "v1", "nodes", name]) => found(&self.nodes, "nodes", "", name),
             ("GET", _) => match Collection::of(request) {
                 Some(collection) => self.list(&collection, request),
                 None => Answer::unknown(),

@@ -1,0 +1,79 @@
+//! The end of an install on this node: what is removed, what stays, and the words about it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use node_config::{Program, Removal, Usage, file};
+
+use super::install::Installation;
+use super::options::Options;
+
+/// Removes what this install has put on the node, and says what became of it.
+pub(crate) fn remove(installation: &mut Installation<'_>) -> String {
+    let mut removed = Vec::new();
+    let mut kept = Vec::new();
+    // First: from here on the runtime does not call us any more.
+    match installation.remove_configuration() {
+        Ok(removals) => removals.into_iter().for_each(|removal| match removal {
+            Removal::Removed(path) => removed.push(path),
+            Removal::Kept(path, reason) => kept.push(format!("{} ({reason})", path.display())),
+        }),
+        Err(error) => kept.push(error),
+    }
+    if !kept.is_empty() {
+        // Another install's configuration needs what lies beside it.
+        return words(&removed, &kept);
+    }
+    installation.end();
+    let (options, programs) = installation.parts();
+    if let Err(error) = folder(options) {
+        kept.push(error);
+    } else {
+        removed.push(options.own_dir());
+    }
+    let usage = Usage::of(&options.journals, &options.runtime_cache);
+    for program in programs {
+        match executable(program, &usage) {
+            Ok(true) => removed.push(program.path().to_owned()),
+            Ok(false) => {}
+            Err(reason) => kept.push(format!("{} ({reason})", program.path().display())),
+        }
+    }
+    words(&removed, &kept)
+}
+
+/// Whether it was there and is gone, or why it stays. Pods that run may need it for their DEL: CRI-O calls what is in its cache.
+fn executable(program: &mut Program, usage: &Usage) -> Result<bool, String> {
+    match usage {
+        Usage::Unused => program.remove().map_err(|error| error.to_string()),
+        _ if !program.is_in_place() => Ok(false),
+        Usage::Used(what) => Err(format!("{what}; delete it when these pods are gone")),
+        Usage::Unseen(reason) => Err(format!(
+            "pods that were started with it may need it, which cannot be told here: {reason}; delete it when they are gone"
+        )),
+    }
+}
+
+/// The kubeconfig, and the primary network as it was last. What others have put there stays.
+fn folder(options: &Options) -> Result<(), String> {
+    let kubeconfig = options.kubeconfig_path();
+    file::remove(&kubeconfig).map_err(|error| format!("cannot remove {}: {error}", kubeconfig.display()))?;
+    options.last_good().forget().map_err(|error| error.to_string())?;
+    match fs::remove_dir(options.own_dir()) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+            Err(format!("{} (it holds files of others)", options.own_dir().display()))
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("cannot remove {}: {error}", options.own_dir().display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn words(removed: &[PathBuf], kept: &[String]) -> String {
+    let removed: Vec<String> = removed.iter().map(|path| path.display().to_string()).collect();
+    let none = || "nothing".to_owned();
+    let removed = if removed.is_empty() { none() } else { removed.join(", ") };
+    let kept = if kept.is_empty() { none() } else { kept.join(", ") };
+    format!("removed from the node: {removed}; left on it: {kept}")
+}
