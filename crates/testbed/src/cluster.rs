@@ -20,6 +20,7 @@ mod primary;
 mod spec;
 mod state;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -43,10 +44,12 @@ pub struct Cluster {
     life: Life,
     control: Machine,
     nodes: Vec<Node>,
+    lock: Option<File>,
 }
 
 impl Cluster {
-    /// Brings a cluster up that ends with this process. What an earlier one of the same name left is removed first.
+    /// Brings a cluster up that ends with this process. What an earlier one of the same name left is removed first; one that
+    /// another process holds is waited for.
     ///
     /// # Errors
     /// Without root; when a part cannot be had; when something does not start, with what it logged.
@@ -84,7 +87,14 @@ impl Cluster {
         for (index, node) in state.spec.nodes.iter().enumerate() {
             nodes.push(Node::find(node, &place(&dir, &state.spec, index), machine(&node.name)?));
         }
-        Ok(Self { control: machine(control::NAME)?, dir, spec: state.spec, life: Life::Own, nodes })
+        Ok(Self {
+            control: machine(control::NAME)?,
+            dir,
+            spec: state.spec,
+            life: Life::Own,
+            nodes,
+            lock: None,
+        })
     }
 
     fn bring_up(spec: &Spec, life: Life) -> Result<Self> {
@@ -94,14 +104,21 @@ impl Cluster {
         spec.check()?;
         provide(spec)?;
         let dir = folder(&spec.name);
+        let lock = state::lock(&dir)?;
+        if life == Life::Own && state::is_alive(&dir) {
+            bail!(
+                "a cluster {:?} runs already; take it down first, or give this one another name",
+                spec.name
+            );
+        }
         clear(&dir)?;
         State::begin(&dir, spec)?;
-        let cluster = Self::start(&dir, spec, life);
-        if cluster.is_err() {
-            // The error that led here is what the caller must see; what is left over is on record for the next `up`.
+        let mut cluster = Self::start(&dir, spec, life).inspect_err(|_| {
+            // That error is what the caller must see; what cannot be ended now is on record for the next `up`.
             let _ = state::end_machines(&dir);
-        }
-        cluster
+        })?;
+        cluster.lock = (life == Life::Held).then_some(lock);
+        Ok(cluster)
     }
 
     fn start(dir: &Path, spec: &Spec, life: Life) -> Result<Self> {
@@ -109,7 +126,8 @@ impl Cluster {
         let pki = control::certify(&root)?;
         std::fs::write(dir.join("kubeconfig"), pki.kubeconfig("admin", Some("system:masters"))?)?;
         let control = Machine::boot(control::NAME, &root, life, |record| state::record(dir, record))?;
-        let mut cluster = Self { dir: dir.to_owned(), spec: spec.clone(), life, control, nodes: Vec::new() };
+        let mut cluster =
+            Self { dir: dir.to_owned(), spec: spec.clone(), life, control, nodes: Vec::new(), lock: None };
         control::network(&cluster.control)?;
         control::start_api(&cluster.control, spec)?;
 
@@ -257,6 +275,9 @@ impl Cluster {
     /// When something does not end, or the folder cannot be removed.
     pub fn down(mut self) -> Result<()> {
         self.end()?;
+        if self.lock.is_none() {
+            self.lock = Some(state::lock(&self.dir)?);
+        }
         clear(&self.dir)
     }
 
@@ -266,6 +287,7 @@ impl Cluster {
     /// As [`Cluster::down`].
     pub fn take_down(name: &str) -> Result<bool> {
         let dir = folder(name);
+        let _lock = state::lock(&dir)?;
         let existed = dir.exists();
         clear(&dir)?;
         Ok(existed)

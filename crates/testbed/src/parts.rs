@@ -178,6 +178,22 @@ pub fn helm_docs() -> Result<PathBuf> {
     })
 }
 
+/// The program that checks GitHub's workflows, `actionlint`.
+///
+/// # Errors
+/// As [`reference_plugins`].
+pub fn actionlint() -> Result<PathBuf> {
+    let set = go::Set {
+        name: "actionlint",
+        module: "github.com/rhysd/actionlint",
+        version: "v1.7.7",
+        arch: None,
+        packages: vec!["cmd/actionlint".to_owned()],
+        renamed: &[],
+    };
+    Ok(go::provide(&set)?.join("actionlint"))
+}
+
 /// The folder that holds all parts.
 #[must_use]
 pub fn root() -> PathBuf {
@@ -239,7 +255,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Progress is best effort; a closed stderr must not fail a build.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -91,10 +91,11 @@ impl Machine {
         record: impl FnOnce(&Record) -> Result<()>,
     ) -> Result<Self> {
         lay_out(name, root).with_context(|| format!("lay out the root folder of the machine {name}"))?;
+        let init = root.join("etc/init.sh");
         let mut child = Command::new("setsid")
             .args(["unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--propagation", "private"])
-            .args(["sh", "-c", INIT, "init"])
-            .arg(root)
+            .arg("sh")
+            .args([&init, root])
             .arg(parts::root())
             .args([name, if life == Life::Held { "held" } else { "own" }])
             .stdin(Stdio::piped())
@@ -235,6 +236,7 @@ fn lay_out(name: &str, root: &Path) -> Result<()> {
         std::os::unix::fs::symlink("/run", root.join("var/run"))?;
     }
     let files = [
+        ("init.sh", INIT.to_owned()),
         ("hostname", format!("{name}\n")),
         ("hosts", format!("127.0.0.1 localhost {name}\n")),
         // No name server: this network leads nowhere. Without a file a kubelet starts no pod.
@@ -244,6 +246,10 @@ fn lay_out(name: &str, root: &Path) -> Result<()> {
     ];
     for (file, content) in files {
         fs::write(root.join("etc").join(file), content)?;
+    }
+    let machine_id = root.join("etc/machine-id");
+    if !machine_id.exists() {
+        fs::write(machine_id, boot.replace('-', ""))?;
     }
     Ok(())
 }
@@ -262,3 +268,6 @@ fn start_of(pid: u32) -> Option<u64> {
     let started = fields.nth(18)?.parse().ok()?;
     (state != "Z" && state != "X").then_some(started)
 }
+
+#[cfg(test)]
+mod tests;

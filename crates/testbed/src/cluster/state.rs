@@ -1,13 +1,29 @@
 //! What is on record about a cluster, so that a later process finds it, and can remove it after a crash.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::Spec;
 use super::machine::Record;
+use crate::parts;
+
+/// Whoever brings a cluster up or takes it down holds this; and as long as a cluster lives that ends with its process.
+pub(super) fn lock(dir: &Path) -> Result<File> {
+    let path = dir.with_extension("lock");
+    fs::create_dir_all(dir.parent().unwrap_or(dir))
+        .with_context(|| format!("create the folder of {}", path.display()))?;
+    let lock = File::create(&path).with_context(|| format!("open the lock {}", path.display()))?;
+    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        parts::say(&format!("waiting for another process that has the cluster {}", dir.display()));
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+            .with_context(|| format!("lock {}", path.display()))?;
+    }
+    Ok(lock)
+}
 
 /// The record.
 #[derive(Debug, Serialize, Deserialize)]
