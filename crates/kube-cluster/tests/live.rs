@@ -83,13 +83,15 @@ fn a_lookup_works_over_plain_http() {
 
 #[test]
 fn gets_run_in_parallel() {
-    let bed = tls();
-    bed.api.add_nad_with("ns", "net2", "");
-    bed.api.set_delay(Duration::from_millis(400));
-    let started = Instant::now();
-    let answer = bed.cluster.lookup(&query(&["net1", "net2"], 10)).unwrap();
-    assert_eq!(answer.nads.len(), 2);
-    assert!(started.elapsed() < Duration::from_millis(1100), "{:?}", started.elapsed());
+    for api in [FakeApi::tls().unwrap(), FakeApi::tls_http1().unwrap()] {
+        let bed = bed(api);
+        bed.api.add_nad_with("ns", "net2", "");
+        bed.api.set_delay(Duration::from_millis(400));
+        let started = Instant::now();
+        let answer = bed.cluster.lookup(&query(&["net1", "net2"], 10)).unwrap();
+        assert_eq!(answer.nads.len(), 2);
+        assert!(started.elapsed() < Duration::from_millis(1100), "{:?}", started.elapsed());
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! A small Kubernetes API server: pods, NetworkAttachmentDefinitions and events over HTTP/1.1, plain or with real TLS.
+//! A small Kubernetes API server: pods, NetworkAttachmentDefinitions and events, over HTTP/1.1, or over HTTP/2 with real TLS.
 //!
 //! It answers as a real server would as far as a CNI plugin can see: `Status` objects with the real texts, merge patches
 //! with the UID as precondition, conflicts by resource version, protobuf request bodies of Go clients. Delays and faults
 //! can be set while it runs. All its threads end when it is dropped.
 
+mod connection;
 mod http;
 mod protobuf;
 mod store;
@@ -11,10 +12,9 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -22,11 +22,9 @@ use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
+use tokio::sync::Notify;
 
 pub use store::Event;
-
-/// How many connections may be open at once; the rest wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 256;
 
 /// A request as it arrived, with the answer's status.
 #[derive(Debug, Clone)]
@@ -101,7 +99,7 @@ pub enum FaultKind {
 
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Notify,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
 
@@ -113,9 +111,6 @@ struct State {
     delay: Duration,
     patch_forbidden: bool,
     token: Option<String>,
-    stop: bool,
-    open: BTreeMap<u64, TcpStream>,
-    next_connection: u64,
     watch_generation: u64,
 }
 
@@ -124,7 +119,7 @@ pub struct FakeApi {
     shared: Arc<Shared>,
     address: SocketAddr,
     authority: Option<String>,
-    acceptor: Option<JoinHandle<()>>,
+    running: Option<connection::Running>,
 }
 
 impl FakeApi {
@@ -136,22 +131,30 @@ impl FakeApi {
         Self::start(None)
     }
 
-    /// Starts over TLS with a certificate authority of its own.
+    /// Starts over TLS with a certificate authority of its own, for clients of HTTP/2 and of HTTP/1.1.
     ///
     /// # Errors
     /// When no port can be had or no certificate be made.
     pub fn tls() -> Result<Self> {
-        Self::start(Some(certificates()?))
+        Self::start(Some(certificates(&["h2", "http/1.1"])?))
+    }
+
+    /// The same for HTTP/1.1 alone, as some proxies before an API server have it.
+    ///
+    /// # Errors
+    /// As [`FakeApi::tls`].
+    pub fn tls_http1() -> Result<Self> {
+        Self::start(Some(certificates(&["http/1.1"])?))
     }
 
     fn start(tls: Option<(String, rustls::ServerConfig)>) -> Result<Self> {
         let (authority, config) =
             tls.map_or((None, None), |(authority, config)| (Some(authority), Some(Arc::new(config))));
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), tls: config });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Notify::new(), tls: config });
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen on 127.0.0.1")?;
         let address = listener.local_addr()?;
-        let acceptor = Some(accept(listener, Arc::clone(&shared)));
-        Ok(Self { shared, address, authority, acceptor })
+        let running = Some(connection::serve(listener, Arc::clone(&shared))?);
+        Ok(Self { shared, address, authority, running })
     }
 
     /// `http://127.0.0.1:<port>`, or `https`.
@@ -238,6 +241,11 @@ impl FakeApi {
         self.change(|store| store.delete("daemonsets", namespace, name));
     }
 
+    /// Adds or replaces a node.
+    pub fn add_node(&self, node: Value) {
+        self.change(|store| store.add_node(node));
+    }
+
     /// Sends a bookmark on every watch.
     pub fn bookmark(&self) {
         self.change(|store| store.tell_watches("BOOKMARK", ""));
@@ -256,12 +264,12 @@ impl FakeApi {
     /// Ends all watches that are open, as a server does after their time.
     pub fn end_watches(&self) {
         self.state().watch_generation += 1;
-        self.shared.changed.notify_all();
+        self.shared.changed.notify_waiters();
     }
 
     fn change(&self, change: impl FnOnce(&mut store::Store)) {
         change(&mut self.state().store);
-        self.shared.changed.notify_all();
+        self.shared.changed.notify_waiters();
     }
 
     /// The pod as it is now.
@@ -320,7 +328,7 @@ impl FakeApi {
 
     /// Refuses connections from now on, and ends those that are open.
     pub fn refuse(&mut self) {
-        self.stop();
+        self.running = None;
     }
 
     /// Accepts connections again, on the same port.
@@ -328,103 +336,26 @@ impl FakeApi {
     /// # Errors
     /// When the port was taken meanwhile.
     pub fn resume(&mut self) -> Result<()> {
-        if self.acceptor.is_some() {
+        if self.running.is_some() {
             return Ok(());
         }
         let listener =
             TcpListener::bind(self.address).with_context(|| format!("listen on {} again", self.address))?;
-        self.state().stop = false;
-        self.acceptor = Some(accept(listener, Arc::clone(&self.shared)));
+        self.running = Some(connection::serve(listener, Arc::clone(&self.shared))?);
         Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.shared)
     }
-
-    fn stop(&mut self) {
-        let Some(acceptor) = self.acceptor.take() else { return };
-        {
-            let mut state = self.state();
-            state.stop = true;
-            for stream in state.open.values() {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-        }
-        self.shared.changed.notify_all();
-        // The acceptor waits in accept(); a connection wakes it.
-        let _ = TcpStream::connect(self.address);
-        let _ = acceptor.join();
-    }
-}
-
-impl Drop for FakeApi {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
 
 fn lock(shared: &Shared) -> MutexGuard<'_, State> {
-    // A panic in one connection's thread leaves data that is still good enough to look at.
+    // A panic in one request leaves data that is still good enough to look at.
     shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn accept(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        let mut workers: Vec<JoinHandle<()>> = Vec::new();
-        for stream in listener.incoming() {
-            if lock(&shared).stop {
-                break;
-            }
-            let Ok(stream) = stream else { continue };
-            workers.retain(|worker| !worker.is_finished());
-            if workers.len() >= MOST_CONNECTIONS {
-                continue;
-            }
-            let shared = Arc::clone(&shared);
-            workers.push(std::thread::spawn(move || serve(&stream, &shared)));
-        }
-        for worker in workers {
-            let _ = worker.join();
-        }
-    })
-}
-
-fn serve(stream: &TcpStream, shared: &Arc<Shared>) {
-    let Ok(copy) = stream.try_clone() else { return };
-    let number = {
-        let mut state = lock(shared);
-        if state.stop {
-            return;
-        }
-        state.next_connection += 1;
-        let number = state.next_connection;
-        state.open.insert(number, copy);
-        number
-    };
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
-    let _ = stream.set_nodelay(true);
-    // A peer that goes away, or a fault that closes, ends the connection; nobody is to be told.
-    let _ = match &shared.tls {
-        None => http::connection(&mut &*stream, shared),
-        Some(config) => rustls::ServerConnection::new(Arc::clone(config))
-            .map_err(std::io::Error::other)
-            .and_then(|tls| http::connection(&mut rustls::StreamOwned::new(tls, stream), shared)),
-    };
-    let _ = stream.shutdown(Shutdown::Both);
-    lock(shared).open.remove(&number);
-}
-
-/// Waits for `delay`, or until the server stops.
-fn wait(shared: &Shared, delay: Duration) {
-    if delay.is_zero() {
-        return;
-    }
-    let state = lock(shared);
-    let _unused = shared.changed.wait_timeout_while(state, delay, |state| !state.stop);
-}
-
-fn certificates() -> Result<(String, rustls::ServerConfig)> {
+fn certificates(protocols: &[&str]) -> Result<(String, rustls::ServerConfig)> {
     let authority_key = KeyPair::generate()?;
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -434,13 +365,14 @@ fn certificates() -> Result<(String, rustls::ServerConfig)> {
     let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?
         .signed_by(&key, &issuer)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(
             vec![certificate.der().clone()],
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
         )?;
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Ok((authority_certificate.pem(), config))
 }
 

@@ -1,58 +1,85 @@
-//! HTTP/1.1 as far as Kubernetes clients use it: keep-alive, bodies by length or in chunks.
+//! From a request to its answer, in the HTTP version that the connection has.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::{Response, StatusCode};
+
+use super::connection::Closer;
 use super::store::Answer;
 use super::watch::Feed;
-use super::{FaultKind, Request, Shared, lock, wait};
+use super::{FaultKind, Request, Shared, lock};
 
-const MOST_HEADER: u64 = 64 << 10;
-const MOST_BODY: u64 = 8 << 20;
+const MOST_BODY: usize = 8 << 20;
 
-/// Answers requests until the peer closes.
-pub(super) fn connection(stream: &mut (impl Read + Write), shared: &Arc<Shared>) -> io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let Some(mut request) = read(&mut reader)? else { return Ok(()) };
-        let close =
-            request.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        let number = {
-            let mut state = lock(shared);
-            state.requests.push(request.clone());
-            state.requests.len() - 1
-        };
-        let (delay, fault) = fault(shared, &request);
-        wait(shared, delay);
-        let answer = match &fault {
-            Some(FaultKind::Close) => return Ok(()),
-            Some(FaultKind::Status(code, reason, message)) => Answer::status(*code, reason, message),
-            Some(FaultKind::Garbage(text)) => Answer { code: 200, body: text.clone().into_bytes() },
-            _ => match Feed::of(shared, &request) {
-                Some(Ok(feed)) if authorized(shared, &request) => {
-                    if let Some(logged) = lock(shared).requests.get_mut(number) {
-                        logged.status = 200;
-                    }
-                    return write_watch(reader.get_mut(), feed, shared);
-                }
-                Some(Err(answer)) => answer,
-                _ => answer(shared, &request),
-            },
-        };
-        request.status = answer.code;
-        if let Some(logged) = lock(shared).requests.get_mut(number) {
-            logged.status = answer.code;
-        }
-        let truncate = matches!(fault, Some(FaultKind::Truncate));
-        write(reader.get_mut(), &answer, truncate)?;
-        if close || truncate {
-            return Ok(());
-        }
+/// Answers one request; an error ends the connection.
+pub(super) async fn respond(
+    request: hyper::Request<Incoming>,
+    shared: Arc<Shared>,
+    closer: Closer,
+) -> io::Result<Response<Body>> {
+    let request = read(request).await?;
+    let number = {
+        let mut state = lock(&shared);
+        state.requests.push(request.clone());
+        state.requests.len() - 1
+    };
+    let (delay, fault) = fault(&shared, &request);
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    let answer = match &fault {
+        Some(FaultKind::Close) => return closer.close().await,
+        Some(FaultKind::Status(code, reason, message)) => Answer::status(*code, reason, message),
+        Some(FaultKind::Garbage(text)) => Answer { code: 200, body: text.clone().into_bytes() },
+        _ => match Feed::of(&shared, &request) {
+            Some(Ok(feed)) if authorized(&shared, &request) => {
+                log(&shared, number, 200);
+                return response(200, None, Body::Watch(next(feed, shared)));
+            }
+            Some(Err(answer)) => answer,
+            _ => answer(&shared, &request),
+        },
+    };
+    log(&shared, number, answer.code);
+    let length = answer.body.len();
+    let mut body = Bytes::from(answer.body);
+    if matches!(fault, Some(FaultKind::Truncate)) {
+        body.truncate(length / 2);
+        return response(answer.code, Some(length), Body::Cut(Some(body)));
+    }
+    response(answer.code, Some(length), Body::Whole(Some(body)))
+}
+
+fn log(shared: &Shared, number: usize, code: u16) {
+    if let Some(logged) = lock(shared).requests.get_mut(number) {
+        logged.status = code;
     }
 }
 
-fn fault(shared: &Shared, request: &Request) -> (std::time::Duration, Option<FaultKind>) {
+async fn read(request: hyper::Request<Incoming>) -> io::Result<Request> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, MOST_BODY).collect().await.map_err(io::Error::other)?;
+    let headers = head.headers.iter().map(|(name, value)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    Ok(Request {
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: headers.collect(),
+        body: body.to_bytes().to_vec(),
+        status: 0,
+    })
+}
+
+fn fault(shared: &Shared, request: &Request) -> (Duration, Option<FaultKind>) {
     let mut state = lock(shared);
     let mut delay = state.delay;
     let fitting = state.faults.iter_mut().find(|fault| {
@@ -75,21 +102,6 @@ fn authorized(shared: &Shared, request: &Request) -> bool {
     lock(shared).token.as_ref().is_none_or(|token| given == Some(&format!("Bearer {token}")))
 }
 
-/// Writes a watch's lines, in chunks, until its end.
-fn write_watch(stream: &mut impl Write, mut feed: Feed, shared: &Shared) -> io::Result<()> {
-    stream.write_all(
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-    )?;
-    stream.flush()?;
-    while let Some(line) = feed.next(shared) {
-        stream.write_all(format!("{:x}\r\n", line.len()).as_bytes())?;
-        stream.write_all(&line)?;
-        stream.write_all(b"\r\n")?;
-        stream.flush()?;
-    }
-    stream.write_all(b"0\r\n\r\n")
-}
-
 fn answer(shared: &Shared, request: &Request) -> Answer {
     if !authorized(shared, request) {
         return Answer::status(401, "Unauthorized", "Unauthorized");
@@ -106,74 +118,62 @@ fn answer(shared: &Shared, request: &Request) -> Answer {
     let answer = state.store.answer(request);
     drop(state);
     // What a watch tells may have changed.
-    shared.changed.notify_all();
+    shared.changed.notify_waiters();
     answer
 }
 
-fn read(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
-    let mut head = reader.take(MOST_HEADER);
-    let first = line(&mut head)?;
-    if first.is_empty() {
-        return Ok(None);
+fn response(code: u16, length: Option<usize>, body: Body) -> io::Result<Response<Body>> {
+    let status = StatusCode::from_u16(code).map_err(io::Error::other)?;
+    let mut head = Response::builder().status(status).header(CONTENT_TYPE, "application/json");
+    if let Some(length) = length {
+        head = head.header(CONTENT_LENGTH, length);
     }
-    let mut words = first.split(' ');
-    let (Some(method), Some(target)) = (words.next(), words.next()) else {
-        return Err(io::Error::other("no request line"));
-    };
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut request = Request {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        query: query.to_owned(),
-        headers: BTreeMap::new(),
-        body: Vec::new(),
-        status: 0,
-    };
-    loop {
-        let header = line(&mut head)?;
-        let Some((name, value)) = header.split_once(':') else { break };
-        request.headers.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
-    }
-    request.body = body(reader, &request.headers)?;
-    Ok(Some(request))
+    head.body(body).map_err(io::Error::other)
 }
 
-fn body(reader: &mut impl BufRead, headers: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    if headers.get("transfer-encoding").is_none_or(|value| value != "chunked") {
-        let length = headers.get("content-length").and_then(|value| value.parse().ok()).unwrap_or(0_u64);
-        reader.take(length.min(MOST_BODY)).read_to_end(&mut body)?;
-        return Ok(body);
+/// A watch's next line, with the watch; `None` at its end.
+type Next = Pin<Box<dyn Future<Output = Option<(Vec<u8>, Feed, Arc<Shared>)>> + Send>>;
+
+fn next(mut feed: Feed, shared: Arc<Shared>) -> Next {
+    Box::pin(async move { feed.next(&shared).await.map(|line| (line, feed, shared)) })
+}
+
+/// The body of an answer.
+pub(super) enum Body {
+    Whole(Option<Bytes>),
+    /// It ends with a broken connection.
+    Cut(Option<Bytes>),
+    Watch(Next),
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(match &mut *self {
+            Self::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Self::Cut(bytes) => {
+                Some(bytes.take().map(Frame::data).ok_or(io::ErrorKind::UnexpectedEof.into()))
+            }
+            Self::Watch(waiting) => ready!(waiting.as_mut().poll(context)).map(|(line, feed, shared)| {
+                *waiting = next(feed, shared);
+                Ok(Frame::data(line.into()))
+            }),
+        })
     }
-    loop {
-        let size = line(&mut reader.take(MOST_HEADER))?;
-        let size = u64::from_str_radix(size.trim(), 16).map_err(io::Error::other)?;
-        if body.len() as u64 + size > MOST_BODY {
-            return Err(io::Error::other("body too large"));
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            _ => SizeHint::default(),
         }
-        reader.take(size).read_to_end(&mut body)?;
-        line(&mut reader.take(MOST_HEADER))?;
-        if size == 0 {
-            return Ok(body);
-        }
     }
-}
-
-fn line(reader: &mut impl BufRead) -> io::Result<String> {
-    let mut line = Vec::new();
-    reader.read_until(b'\n', &mut line)?;
-    Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
-}
-
-fn write(stream: &mut impl Write, answer: &Answer, truncate: bool) -> io::Result<()> {
-    let mut bytes = format!(
-        "HTTP/1.1 {} Answer\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        answer.code,
-        answer.body.len()
-    )
-    .into_bytes();
-    let body = if truncate { &answer.body[..answer.body.len() / 2] } else { &answer.body[..] };
-    bytes.extend_from_slice(body);
-    stream.write_all(&bytes)?;
-    stream.flush()
 }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::time::timeout_at;
 
 use super::store::{Answer, Collection};
-use super::{Request, Shared, lock};
+use super::{Request, Shared, State, lock};
 
 /// Changes that are kept for watches that begin before them; a real server keeps five minutes of them.
 const KEPT: usize = 20_000;
@@ -80,45 +81,65 @@ impl Feed {
     }
 
     /// The next line, waited for; `None` at the watch's end.
-    pub(super) fn next(&mut self, shared: &Shared) -> Option<Vec<u8>> {
-        let mut state = lock(shared);
+    pub(super) async fn next(&mut self, shared: &Shared) -> Option<Vec<u8>> {
         loop {
-            let left = self.until.saturating_duration_since(Instant::now());
-            if self.over || state.stop || left.is_zero() || state.watch_generation != self.generation {
-                return None;
+            // Made before the look, so that no change falls between the two.
+            let changed = shared.changed.notified();
+            match self.look(&lock(shared)) {
+                Look::Line(line) => return Some(line),
+                Look::Over => return None,
+                Look::Nothing => {}
             }
-            if self.version < state.store.log.oldest {
-                self.over = true;
-                let message =
-                    format!("too old resource version: {} ({})", self.version, state.store.log.oldest);
-                let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                                    "message": message, "reason": "Expired", "code": 410});
-                return Some(line("ERROR", &status));
-            }
-            let from = state.store.log.changes.partition_point(|change| change.version <= self.version);
-            for change in state.store.log.changes.range(from..) {
-                self.version = change.version;
-                if change.kind == "RAW" {
-                    return Some(change.object.as_str().unwrap_or_default().as_bytes().to_vec());
-                }
-                if change.kind == "BOOKMARK" {
-                    let bookmark = json!({"kind": self.collection.kind, "apiVersion": self.collection.api_version,
-                                          "metadata": {"resourceVersion": change.version.to_string()}});
-                    return Some(line("BOOKMARK", &bookmark));
-                }
-                if change.collection == self.collection.plural && self.collection.selects(&change.object) {
-                    let object = if self.metadata_only {
-                        super::store::metadata_of(&change.object)
-                    } else {
-                        change.object.clone()
-                    };
-                    return Some(line(change.kind, &object));
-                }
-            }
-            (state, _) =
-                shared.changed.wait_timeout(state, left).unwrap_or_else(std::sync::PoisonError::into_inner);
+            timeout_at(self.until.into(), changed).await.ok()?;
         }
     }
+
+    fn look(&mut self, state: &State) -> Look {
+        if self.over || Instant::now() >= self.until || state.watch_generation != self.generation {
+            return Look::Over;
+        }
+        if self.version < state.store.log.oldest {
+            self.over = true;
+            let message = format!("too old resource version: {} ({})", self.version, state.store.log.oldest);
+            let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                                "message": message, "reason": "Expired", "code": 410});
+            return Look::Line(line("ERROR", &status));
+        }
+        let from = state.store.log.changes.partition_point(|change| change.version <= self.version);
+        for change in state.store.log.changes.range(from..) {
+            self.version = change.version;
+            if let Some(line) = self.tell(change) {
+                return Look::Line(line);
+            }
+        }
+        Look::Nothing
+    }
+
+    /// A change as this watch tells it; `None` for those that it is not about.
+    fn tell(&self, change: &Change) -> Option<Vec<u8>> {
+        if change.kind == "RAW" {
+            return Some(change.object.as_str().unwrap_or_default().as_bytes().to_vec());
+        }
+        if change.kind == "BOOKMARK" {
+            let bookmark = json!({"kind": self.collection.kind, "apiVersion": self.collection.api_version,
+                                  "metadata": {"resourceVersion": change.version.to_string()}});
+            return Some(line("BOOKMARK", &bookmark));
+        }
+        if change.collection != self.collection.plural || !self.collection.selects(&change.object) {
+            return None;
+        }
+        if self.metadata_only {
+            return Some(line(change.kind, &super::store::metadata_of(&change.object)));
+        }
+        Some(line(change.kind, &change.object))
+    }
+}
+
+/// What a watch finds when it looks.
+enum Look {
+    Line(Vec<u8>),
+    Nothing,
+    Over,
 }
 
 fn line(kind: &str, object: &Value) -> Vec<u8> {
