@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,8 +35,8 @@ func load(stdin []byte) (*netConf, error) {
 	return conf, nil
 }
 
-// subnet reads what the daemon wrote: NAME=VALUE lines.
-func subnet(path string) (map[string]string, error) {
+// environment reads what the daemon wrote: NAME=VALUE lines.
+func environment(path string) (map[string]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -55,13 +56,17 @@ func subnet(path string) (map[string]string, error) {
 }
 
 func delegate(conf *netConf) (map[string]any, error) {
-	values, err := subnet(conf.SubnetFile)
+	values, err := environment(conf.SubnetFile)
 	if err != nil {
 		return nil, err
 	}
 	mtu, err := strconv.Atoi(values["FLANNEL_MTU"])
 	if err != nil {
 		return nil, fmt.Errorf("FLANNEL_MTU: %w", err)
+	}
+	_, subnet, err := net.ParseCIDR(values["FLANNEL_SUBNET"])
+	if err != nil {
+		return nil, fmt.Errorf("FLANNEL_SUBNET: %w", err)
 	}
 	made := map[string]any{
 		"type": "bridge", "isGateway": true, "mtu": mtu, "ipMasq": values["FLANNEL_IPMASQ"] != "true",
@@ -73,7 +78,7 @@ func delegate(conf *netConf) (map[string]any, error) {
 	made["cniVersion"] = conf.CNIVersion
 	made["ipam"] = map[string]any{
 		"type":   "host-local",
-		"ranges": [][]map[string]string{{{"subnet": values["FLANNEL_SUBNET"]}}},
+		"ranges": [][]map[string]string{{{"subnet": subnet.String()}}},
 		"routes": []map[string]string{{"dst": values["FLANNEL_NETWORK"]}},
 	}
 	return made, nil
