@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::cluster::{Cluster, ClusterError, PodRef, Record};
 
@@ -51,8 +52,64 @@ pub struct Drained {
     pub waiting: Vec<(PathBuf, ClusterError)>,
 }
 
+/// What lies in a spool.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// The newest record of each pod, oldest first.
+    pub waiting: Vec<Waiting>,
+    /// Records that an older sandbox left behind; removed.
+    pub outdated: usize,
+    /// Files that could not be read as records, with the reason; removed.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// A record that waits. Only its name is held; what it says is read when it is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The file.
+    pub path: PathBuf,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub name: String,
+    /// When it was left, in milliseconds since the Unix epoch.
+    pub written: u64,
+    inode: u64,
+}
+
+impl Waiting {
+    /// The record; nothing when the sandbox's DEL has removed it, or another one has taken its place.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn record(&self) -> io::Result<Option<Record>> {
+        let found = read(&self.path)?.filter(|(inode, _)| *inode == self.inode);
+        Ok(found.map(|(_, spooled)| spooled.record))
+    }
+
+    /// Removes it, unless another record of the sandbox has taken its place.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be removed.
+    pub fn done(&self) -> io::Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.ino() == self.inode => gone(fs::remove_file(&self.path)),
+            Ok(_) => Ok(()),
+            Err(error) => gone(Err(error)),
+        }
+    }
+}
+
+/// A file that somebody else removed is removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Leaves `record` of sandbox `container_id` in `dir` for a later [`drain`]. A record that already waits for this sandbox gives
-/// its events to the new one, which replaces it.
+/// the new one, which replaces it, its events, and its status of interfaces that the new one does not name.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -60,10 +117,10 @@ pub fn leave(dir: &Path, container_id: &str, record: &Record) -> io::Result<()> 
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let path = dir.join(container_id);
     let mut record = record.clone();
-    if let Ok(Some(mut earlier)) = read(&path).map(|spooled| spooled.map(|s| s.record)) {
+    if let Ok(Some((_, Spooled { record: mut earlier, .. }))) = read(&path) {
         earlier.events.append(&mut record.events);
         record.events = earlier.events;
-        record.status = record.status.or(earlier.status);
+        record.status = merged(earlier.status, record.status);
     }
     let spooled = Spooled { written: now(), record };
     let temporary = dir.join(format!(".{container_id}"));
@@ -84,29 +141,36 @@ pub fn forget(dir: &Path, container_id: &str) {
 /// # Errors
 /// When the directory exists and cannot be read.
 pub fn drain(dir: &Path, cluster: &dyn Cluster, deadline: Instant) -> io::Result<Drained> {
-    let mut drained = Drained::default();
-    for (path, spooled) in newest_of_each_pod(dir, &mut drained)? {
+    let Listed { waiting, outdated, unreadable } = list(dir)?;
+    let mut drained = Drained { outdated, unreadable, ..Drained::default() };
+    for found in waiting {
         if Instant::now() >= deadline {
             break;
         }
-        match cluster.record(&spooled.record, deadline) {
+        let Some(record) = found.record()? else { continue };
+        match cluster.record(&record, deadline) {
             Ok(_) => {
-                fs::remove_file(&path)?;
+                found.done()?;
                 drained.done += 1;
             }
-            Err(error) => drained.waiting.push((path, error)),
+            Err(error) => drained.waiting.push((found.path, error)),
         }
     }
     Ok(drained)
 }
 
-fn newest_of_each_pod(dir: &Path, drained: &mut Drained) -> io::Result<Vec<(PathBuf, Spooled)>> {
+/// Looks what lies in `dir`. Of a pod with several sandboxes only the newest one's record stays.
+///
+/// # Errors
+/// When the directory exists and cannot be read, or a file that is to go cannot be removed.
+pub fn list(dir: &Path) -> io::Result<Listed> {
+    let mut listed = Listed::default();
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listed),
         Err(error) => return Err(error),
     };
-    let mut newest: BTreeMap<(String, String), (PathBuf, Spooled)> = BTreeMap::new();
+    let mut newest: BTreeMap<(String, String), Waiting> = BTreeMap::new();
     for entry in entries {
         let path = entry?.path();
         if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
@@ -114,41 +178,69 @@ fn newest_of_each_pod(dir: &Path, drained: &mut Drained) -> io::Result<Vec<(Path
         }
         match read(&path) {
             Ok(None) => {}
-            Ok(Some(spooled)) => {
-                let PodRef { namespace, name, .. } = &spooled.record.pod;
+            Ok(Some((inode, Spooled { written, record }))) => {
+                let PodRef { namespace, name, .. } = record.pod;
                 let key = (namespace.clone(), name.clone());
+                let found = Waiting { path, namespace, name, written, inode };
                 let older = match newest.get(&key) {
-                    Some((_, kept)) if kept.written > spooled.written => Some(path.clone()),
-                    _ => newest.insert(key, (path, spooled)).map(|(older, _)| older),
+                    Some(kept) if kept.written > written => Some(found),
+                    _ => newest.insert(key, found),
                 };
                 if let Some(older) = older {
-                    fs::remove_file(older)?;
-                    drained.outdated += 1;
+                    older.done()?;
+                    listed.outdated += 1;
                 }
             }
             Err(reason) => {
-                fs::remove_file(&path)?;
-                drained.unreadable.push((path, reason.to_string()));
+                gone(fs::remove_file(&path))?;
+                listed.unreadable.push((path, reason.to_string()));
             }
         }
     }
-    let mut records: Vec<_> = newest.into_values().collect();
-    records.sort_by_key(|(_, spooled)| spooled.written);
-    Ok(records)
+    listed.waiting = newest.into_values().collect();
+    listed.waiting.sort_by_key(|waiting| waiting.written);
+    Ok(listed)
 }
 
-fn read(path: &Path) -> io::Result<Option<Spooled>> {
+/// The file's inode and what it says.
+fn read(path: &Path) -> io::Result<Option<(u64, Spooled)>> {
     let file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let inode = file.metadata()?.ino();
     let mut text = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LARGEST {
         return Err(io::Error::other(format!("larger than {LARGEST} bytes")));
     }
-    Ok(Some(serde_json::from_slice(&text)?))
+    Ok(Some((inode, serde_json::from_slice(&text)?)))
+}
+
+/// The later status with the entries of the earlier one whose interfaces it does not name. Their bytes stay as they are; a status
+/// that cannot be read adds nothing.
+fn merged(earlier: Option<String>, later: Option<String>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(default)]
+        interface: String,
+    }
+    let (Some(earlier), Some(later)) = (&earlier, &later) else { return later.or(earlier) };
+    let entries = |text| -> Option<Vec<(String, Box<RawValue>)>> {
+        let raw: Vec<Box<RawValue>> = serde_json::from_str(text).ok()?;
+        raw.into_iter()
+            .map(|raw| Some((serde_json::from_str::<Entry>(raw.get()).ok()?.interface, raw)))
+            .collect()
+    };
+    let (Some(mut all), Some(new)) = (entries(earlier), entries(later)) else { return Some(later.clone()) };
+    all.retain(|(interface, _)| !new.iter().any(|(named, _)| named == interface));
+    if all.is_empty() {
+        return Some(later.clone());
+    }
+    // The pod's own network stays the first.
+    let raw: Vec<_> = new.into_iter().chain(all).map(|(_, raw)| raw).collect();
+    serde_json::to_string(&raw).ok()
 }
 
 fn now() -> u64 {
@@ -158,102 +250,4 @@ fn now() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::cluster::{Answer, Query, Recorded};
-
-    #[derive(Default)]
-    struct Written {
-        records: RefCell<Vec<Record>>,
-        refuses: bool,
-    }
-
-    impl Cluster for Written {
-        fn lookup(&self, _: &Query) -> Result<Answer, ClusterError> {
-            unreachable!("a drain looks nothing up")
-        }
-        fn devices(&self, _: &PodRef, _: Instant) -> Result<BTreeMap<String, Vec<String>>, ClusterError> {
-            unreachable!("a drain needs no devices")
-        }
-        fn record(&self, record: &Record, _: Instant) -> Result<Recorded, ClusterError> {
-            if self.refuses {
-                return Err(ClusterError::Unavailable {
-                    attempt: "write".to_owned(),
-                    reason: "down".to_owned(),
-                });
-            }
-            self.records.borrow_mut().push(record.clone());
-            Ok(Recorded::Written)
-        }
-    }
-
-    fn record(pod: &str, status: &str) -> Record {
-        let pod = PodRef { namespace: "test".to_owned(), name: pod.to_owned(), uid: None };
-        Record { pod, status: Some(status.to_owned()), events: Vec::new() }
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
-    }
-
-    fn write(dir: &Path, container: &str, written: u64, record: Record) {
-        fs::write(dir.join(container), serde_json::to_vec(&Spooled { written, record }).unwrap()).unwrap();
-    }
-
-    #[test]
-    fn only_the_newest_sandbox_of_a_pod_is_recorded_and_the_oldest_pod_first() {
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "second", 20, record("a", "new"));
-        write(dir.path(), "first", 10, record("a", "old"));
-        write(dir.path(), "other", 15, record("b", "b"));
-        let cluster = Written::default();
-        let drained = drain(dir.path(), &cluster, soon()).unwrap();
-        assert_eq!((drained.done, drained.outdated), (2, 1));
-        let statuses: Vec<_> = cluster.records.borrow().iter().map(|r| r.status.clone().unwrap()).collect();
-        assert_eq!(statuses, ["b", "new"]);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_record_that_cannot_be_made_waits() {
-        let dir = tempfile::tempdir().unwrap();
-        leave(dir.path(), "c1", &record("a", "s")).unwrap();
-        let drained = drain(dir.path(), &Written { refuses: true, ..Written::default() }, soon()).unwrap();
-        assert_eq!(drained.waiting.len(), 1);
-        let cluster = Written::default();
-        assert_eq!(drain(dir.path(), &cluster, soon()).unwrap().done, 1);
-        assert_eq!(cluster.records.borrow().len(), 1);
-    }
-
-    #[test]
-    fn an_unreadable_file_is_reported_and_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in
-            [("empty", Vec::new()), ("half", b"{\"written\":".to_vec()), ("deep", vec![b'['; 4096])]
-        {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        fs::write(dir.path().join("large"), vec![b' '; 1 + usize::try_from(LARGEST).unwrap()]).unwrap();
-        let drained = drain(dir.path(), &Written::default(), soon()).unwrap();
-        assert_eq!(drained.unreadable.len(), 4);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_missing_directory_is_an_empty_spool() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(drain(&dir.path().join("none"), &Written::default(), soon()).unwrap().done, 0);
-    }
-
-    #[test]
-    fn del_forgets_the_record() {
-        let dir = tempfile::tempdir().unwrap();
-        leave(dir.path(), "c1", &record("a", "s")).unwrap();
-        forget(dir.path(), "c1");
-        forget(dir.path(), "c1");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-}
+mod tests;
