@@ -12,6 +12,11 @@ use libcni::json::de_lenient;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// Path of a CNI call.
+pub const CNI: &str = "/cni";
+/// Path of a hot-plug.
+pub const DELEGATE: &str = "/delegate";
+
 /// Upstream's request. Its daemon knows nothing of the caller but this.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -27,6 +32,13 @@ impl Request {
     #[must_use]
     pub fn new(env: BTreeMap<String, String>, config: &[u8]) -> Self {
         Self { env, config: Some(STANDARD.encode(config)) }
+    }
+
+    /// As it is sent.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A map of strings and a string have no way to fail.
+        serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// Reads a request as Go would.
