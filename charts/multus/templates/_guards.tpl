@@ -75,6 +75,9 @@
 {{- if and $upstream (ne .Values.cni.configFile "00-multus.conf") -}}
 {{- include "multus.fail" (printf "cni.configFile: upstream's Multus calls its file 00-multus.conf, and cannot be told to call it %s.\n%s" .Values.cni.configFile $ours) -}}
 {{- end -}}
+{{- if and $upstream .Values.takeOverFrom -}}
+{{- include "multus.fail" (printf "takeOverFrom: upstream's Multus does not look whose file it replaces.\n%s" $ours) -}}
+{{- end -}}
 {{- if and $upstream (ne .Values.config.specMode "compat") -}}
 {{- include "multus.fail" (printf "config.specMode: upstream's Multus has one mode only.\n%s" $ours) -}}
 {{- end -}}

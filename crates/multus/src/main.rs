@@ -6,11 +6,15 @@
 //! | `thin_entrypoint` | installs the plugin, its kubeconfig and its configuration on a node, and keeps them right |
 //! | `install_multus` | copies the plugin to the node |
 //! | `install_plugins` | copies plugins to the node that its own set lacks |
+//! | `copy_primary` | copies the primary network's configuration, for old releases of upstream's `thin_entrypoint` |
+//! | `chart_test` | what the pods of `helm test` run |
 //! | `kubeconfig_generator` | keeps a client certificate and writes a kubeconfig that uses it |
 //! | `passthru` | a CNI plugin that does nothing, first in an auxiliary chain |
 //!
 //! Start reading at `thin.rs`.
 
+mod chart_test;
+mod copy_primary;
 mod install_multus;
 mod install_plugins;
 mod kubeconfig_generator;
@@ -28,6 +32,8 @@ fn main() -> ExitCode {
         Some("thin_entrypoint") => thin_entrypoint::run(&arguments),
         Some("install_multus") => install_multus::run(&arguments),
         Some("install_plugins") => install_plugins::run(&arguments),
+        Some("copy_primary") => copy_primary::run(&arguments),
+        Some("chart_test") => chart_test::run(&arguments),
         Some("kubeconfig_generator") => kubeconfig_generator::run(&arguments),
         Some("passthru") => plugin_process::passthru::run(),
         _ => thin::run(&arguments),

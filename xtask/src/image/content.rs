@@ -29,7 +29,15 @@ pub(super) struct Program {
 /// All programs of ours.
 pub(super) const PROGRAMS: [Program; 1] = [Program {
     package: "multus",
-    names: &["passthru", "install_multus", "thin_entrypoint", "kubeconfig_generator", "install_plugins"],
+    names: &[
+        "passthru",
+        "install_multus",
+        "thin_entrypoint",
+        "kubeconfig_generator",
+        "install_plugins",
+        "copy_primary",
+        "chart_test",
+    ],
     root: &["install_multus", "thin_entrypoint", "kubeconfig_generator", "install_plugins"],
 }];
 
