@@ -4,8 +4,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::thin_entrypoint::files;
+use node_config::Setting;
+
 use crate::thin_entrypoint::flags::{self, Flag, HELP, Kind};
+use crate::thin_entrypoint::{self, files};
 
 const SOURCE: &str = "/usr/src/multus-cni/bin";
 const FLAGS: [Flag; 3] = [
@@ -28,10 +30,7 @@ const FLAGS: [Flag; 3] = [
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     match install(arguments, Path::new(SOURCE), &mut io::stdout()) {
         Ok(code) => code,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => thin_entrypoint::failed(&error),
     }
 }
 
@@ -52,8 +51,10 @@ fn install(arguments: &[String], source: &Path, output: &mut dyn Write) -> Resul
     };
     let destination = PathBuf::from(values.text("dest-dir"));
     let copy = |name: &str| {
-        files::install(&source.join(name), &destination.join(name))
-            .map_err(|error| format!("failed to copy file {name}: to {}: {error}", destination.display()))
+        files::install(&source.join(name), &destination.join(name)).map_err(|error| {
+            let advice = Setting::BinDir.advice(&error);
+            format!("failed to copy file {name}: to {}: {error}. {advice}", destination.display())
+        })
     };
     copy(plugin)?;
     let _ = writeln!(output, "multus {plugin} copy succeeded!");

@@ -73,7 +73,8 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-fn failed(error: &str) -> ExitCode {
+/// Ends a program of the image with an error that the kubelet shows with the pod.
+pub(crate) fn failed(error: &str) -> ExitCode {
     let _ = writeln!(io::stderr(), "{error}");
     // Only where the kubelet has put such a file.
     if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(TERMINATION_LOG) {
@@ -124,7 +125,9 @@ fn session(options: &Options) -> Result<Option<Arc<Session>>, Failure> {
         return Ok(None);
     }
     let source = Source::Kubeconfig(options.kubeconfig_path());
-    let session = Session::start(source).map_err(|error| Failure::Final(error.to_string()))?;
+    let session = Session::start(source).map_err(|error| {
+        Failure::Final(format!("cannot speak to the API server with the pod's own account: {error}"))
+    })?;
     Ok(Some(Arc::new(session)))
 }
 

@@ -39,4 +39,5 @@ fn q34_a_failed_copy_is_an_error() {
     let arguments = words(&["-t", "thin", "-d", "/does/not/exist"]);
     let error = install(&arguments, source().path(), &mut Vec::new()).unwrap_err();
     assert!(error.starts_with("failed to copy file multus: "), "{error}");
+    assert!(error.contains("cni.binDir"), "{error}");
 }
