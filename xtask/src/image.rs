@@ -93,6 +93,12 @@ fn given(text: &str) -> Result<(Arch, PathBuf)> {
     Ok((Arch::parse(arch)?, folder.into()))
 }
 
+/// Whether the task takes these arguments.
+#[cfg(test)]
+pub(crate) fn check(arguments: &[String]) -> Result<()> {
+    Options::parse(arguments).map(drop)
+}
+
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let options = Options::parse(arguments)?;
@@ -114,13 +120,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         write(&options, content::MULTUS, &images(&multus, content::multus)?, Some(MOST_PACKED))?,
         write(&options, content::PLUGINS, &images(&plugins, content::plugins)?, None)?,
     ];
+    let mut pushed = String::new();
     for (archive, reference) in archives.iter().zip([&multus, &plugins]) {
         if let Some(runtime) = &options.load {
             deliver::load(runtime, archive, reference)?;
         }
         if options.push {
-            deliver::push(archive, reference, options.plain_http)?;
+            pushed += &format!("{}\n", deliver::push(archive, reference, options.plain_http)?);
         }
+    }
+    if options.push {
+        // For who signs them.
+        let path = options.out.join("pushed");
+        fs::write(&path, pushed).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
 }

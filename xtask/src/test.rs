@@ -23,7 +23,7 @@ type Step = (&'static str, fn() -> Result<()>);
 
 /// Runs all steps, or those whose name is in `only`.
 pub(crate) fn run(only: &[String]) -> Result<()> {
-    let steps: [Step; 6] = [
+    let steps: [Step; 7] = [
         ("format", || cargo(&["fmt", "--all", "--check"], &[])),
         ("lint", || {
             cargo(
@@ -50,6 +50,7 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
             // Nightly's instrumentation is not needed to know that the targets still fit the code.
             cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--quiet"], &[])
         }),
+        ("workflows", workflows),
         ("dependencies", deny),
     ];
     if let Some(unknown) = only.iter().find(|name| !steps.iter().any(|(step, _)| step == name)) {
@@ -79,6 +80,23 @@ fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
         .context("start cargo")?;
     if !status.success() {
         bail!("cargo {} ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// What CI and a release do, as far as it can be seen without doing it.
+fn workflows() -> Result<()> {
+    if !on_path("shellcheck") {
+        // actionlint hands the workflows' shell parts to it.
+        install(&["shellcheck"])?;
+    }
+    let mut actionlint = Command::new(testbed::parts::actionlint()?);
+    for entry in std::fs::read_dir(crate::root().join(".github/workflows")).context("read the workflows")? {
+        actionlint.arg(entry?.path());
+    }
+    let status = actionlint.status().context("start actionlint")?;
+    if !status.success() {
+        bail!("actionlint ended with {status}");
     }
     Ok(())
 }

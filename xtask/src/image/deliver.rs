@@ -45,15 +45,19 @@ pub(super) fn load(runtime: &Runtime, archive: &Path, reference: &str) -> Result
     Ok(())
 }
 
-/// Copies an archive's image to the registry that `reference` names, for all the machines that the archive is for.
-pub(super) fn push(archive: &Path, reference: &str, plain_http: bool) -> Result<()> {
+/// Copies an archive's image to the registry that `reference` names, for all the machines that the archive is for. Returns it as
+/// `name@digest`, which is what a signature is made over.
+pub(super) fn push(archive: &Path, reference: &str, plain_http: bool) -> Result<String> {
     if !test::on_path("skopeo") {
         test::install(&["skopeo"])?;
     }
-    let tag = reference.rsplit(':').next().unwrap_or_default();
+    let (name, tag) = reference.rsplit_once(':').with_context(|| format!("{reference} has no tag"))?;
+    let digest = tempfile::NamedTempFile::new().context("make a file for the digest")?;
     // The policy is about images that come from somewhere; this one was made here.
     let mut skopeo = Command::new("skopeo");
-    skopeo.args(["--insecure-policy", "copy", "--all", "--preserve-digests", "--quiet"]);
+    skopeo
+        .args(["--insecure-policy", "copy", "--all", "--preserve-digests", "--quiet", "--digestfile"])
+        .arg(digest.path());
     if plain_http {
         skopeo.arg("--dest-tls-verify=false");
     }
@@ -62,7 +66,8 @@ pub(super) fn push(archive: &Path, reference: &str, plain_http: bool) -> Result<
             format!("push {reference}; log in with `skopeo login` or `docker login` if access is denied")
         })?;
     say(&format!("  pushed {reference}"));
-    Ok(())
+    let digest = std::fs::read_to_string(digest.path()).context("read the digest that skopeo wrote")?;
+    Ok(format!("{name}@{}", digest.trim()))
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -209,8 +209,9 @@ fn a_push_takes_the_images_for_all_machines_under_their_digests() {
     let images = Arch::ALL.map(|arch| content::multus(&stand.source(arch), &reference).unwrap());
     let archive = stand.dir.path().join("image.tar");
     let packed = write_archive(&archive, &images).unwrap();
-    deliver::push(&archive, &reference, true).unwrap();
-    let (index, _) = pushed(&reference);
+    let signed = deliver::push(&archive, &reference, true).unwrap();
+    let (index, digest) = pushed(&reference);
+    assert_eq!(signed, format!("{}/multus-rs/multus-rs@{digest}", registry.address()));
     for (at, packed) in packed.iter().enumerate() {
         assert_eq!(index["manifests"][at]["digest"], packed.manifest.digest);
         assert_eq!(index["manifests"][at]["platform"]["architecture"], packed.platform.architecture);

@@ -122,3 +122,67 @@ fn mistakes_in_the_command_line_are_named() {
         assert!(error.contains(part), "{arguments:?}: {error}");
     }
 }
+
+fn workflows() -> Vec<(String, String)> {
+    let dir = crate::root().join(".github/workflows");
+    let read = |entry: fs::DirEntry| {
+        (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap())
+    };
+    let found: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| read(entry.unwrap())).collect();
+    assert!(found.iter().any(|(name, _)| name == "release.yml"), "{found:?}");
+    found
+}
+
+/// Whatever runs with our identity is named by its content, not by a tag that somebody may move.
+#[test]
+fn workflows_pin_what_they_use_and_start_without_permissions() {
+    for (name, text) in workflows() {
+        let workflow: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let permissions = workflow["permissions"].as_object().unwrap();
+        assert!(permissions.values().all(|value| value == "read"), "{name}: {permissions:?}");
+        for used in text.lines().filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix("uses: "))
+        {
+            let pinned = used.split_once('@').is_some_and(|(_, version)| {
+                let (commit, comment) = version.split_once(" # v").unwrap_or_default();
+                commit.len() == 40
+                    && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
+                    && !comment.is_empty()
+            });
+            assert!(pinned || used.starts_with("./"), "{name}: {used}");
+        }
+    }
+}
+
+/// The arguments of each `cargo xtask` in the workflows, without the shell's quotes.
+fn calls() -> Vec<Vec<String>> {
+    let mut calls = Vec::new();
+    for (_, text) in workflows() {
+        let joined = text.replace("\\\n", " ");
+        let lines = joined.lines().filter(|line| !line.trim_start().starts_with('#'));
+        for (_, rest) in lines.filter_map(|line| line.split_once("cargo xtask ")) {
+            let command = rest.split(['|', '>', ';', ')']).next().unwrap_or_default();
+            let words = command.split_whitespace().filter(|word| !word.contains("[@]"));
+            calls.push(words.map(|word| word.replace('"', "")).collect());
+        }
+    }
+    calls
+}
+
+#[test]
+fn workflows_call_tasks_with_options_that_they_know() {
+    let calls = calls();
+    let mut seen = std::collections::BTreeSet::new();
+    for call in &calls {
+        let (task, rest) = call.split_first().unwrap();
+        match task.as_str() {
+            "release" => {
+                seen.insert(rest[0].as_str());
+                Options::parse(&rest[1..]).unwrap();
+            }
+            "image" => crate::image::check(rest).unwrap(),
+            "test" => assert!(rest.is_empty(), "{call:?}"),
+            other => panic!("no workflow needs the task {other}: {call:?}"),
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["charts", "check", "index", "notes", "push"]);
+}
