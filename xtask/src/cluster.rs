@@ -52,11 +52,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             };
             become_program(machine.command(program).args(arguments))
         }
-        ("reboot", [node]) => {
-            let mut cluster = Cluster::open(name)?;
-            cluster.reboot(node)?;
-            cluster.wait_for_nodes()
-        }
+        ("reboot", [node]) => Cluster::open(name)?.reboot(node),
         _ => bail!("{USAGE}"),
     }
 }

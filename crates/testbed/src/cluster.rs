@@ -117,6 +117,7 @@ impl Cluster {
             // That error is what the caller must see; what cannot be ended now is on record for the next `up`.
             let _ = state::end_machines(&dir);
         })?;
+        state::finish(&dir)?;
         cluster.lock = (life == Life::Held).then_some(lock);
         Ok(cluster)
     }
@@ -250,7 +251,7 @@ impl Cluster {
     }
 
     /// Cuts a node's power and boots it again: nothing that ran does, `/run` is empty, the boot id is another, disks are as
-    /// they were. Returns when containerd and the kubelet have been started.
+    /// they were. Returns when Kubernetes has heard of the new boot.
     ///
     /// # Errors
     /// When the node does not come up again.
@@ -266,7 +267,13 @@ impl Cluster {
         let record = |record: &machine::Record| state::record(&self.dir, record);
         let spec = &self.spec.nodes[index];
         self.nodes[index] = Node::boot(&root, spec, &place, self.life, &self.control, record)?;
-        self.nodes[index].start_kubelet()
+        self.nodes[index].start_kubelet()?;
+        let boot = self.nodes[index].machine().run("cat", &["/proc/sys/kernel/random/boot_id"])?;
+        let seen = format!("--for=jsonpath={{.status.nodeInfo.bootID}}={}", boot.trim());
+        let wait = ["wait", "--timeout=90s", &seen, &format!("node/{name}")];
+        output(self.kubectl().args(wait))
+            .with_context(|| format!("wait for {name} to report its new boot"))?;
+        self.wait_for_nodes()
     }
 
     /// Ends everything and removes the cluster's folder.

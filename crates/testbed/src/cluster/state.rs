@@ -31,13 +31,16 @@ pub(super) struct State {
     pub(super) spec: Spec,
     /// Every machine that was ever started, the newest last.
     pub(super) machines: Vec<Record>,
+    /// Whether the cluster came up; not so, if whoever brought it up was ended before.
+    #[serde(default)]
+    pub(super) up: bool,
 }
 
 impl State {
     /// Starts the record of a new cluster.
     pub(super) fn begin(dir: &Path, spec: &Spec) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        write(dir, &Self { spec: spec.clone(), machines: Vec::new() })
+        write(dir, &Self { spec: spec.clone(), machines: Vec::new(), up: false })
     }
 
     /// Nothing, where there is no cluster.
@@ -60,9 +63,17 @@ pub(super) fn record(dir: &Path, machine: &Record) -> Result<()> {
     write(dir, &state)
 }
 
-/// Whether any machine on record runs.
+/// Notes that the cluster came up.
+pub(super) fn finish(dir: &Path) -> Result<()> {
+    let mut state = State::read(dir)?.context("the cluster's record is gone")?;
+    state.up = true;
+    write(dir, &state)
+}
+
+/// Whether the cluster came up, and any machine of it runs.
 pub(super) fn is_alive(dir: &Path) -> bool {
-    State::read(dir).ok().flatten().is_some_and(|state| state.machines.iter().any(Record::is_alive))
+    let state = State::read(dir).ok().flatten();
+    state.is_some_and(|state| state.up && state.machines.iter().any(Record::is_alive))
 }
 
 /// Ends every machine on record.
