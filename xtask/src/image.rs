@@ -10,6 +10,7 @@
 
 mod content;
 mod deliver;
+mod licenses;
 mod programs;
 
 use std::fs;

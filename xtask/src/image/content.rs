@@ -51,13 +51,15 @@ pub(super) struct Source {
     pub(super) plugins: Vec<PathBuf>,
     /// Their licence.
     pub(super) plugins_license: PathBuf,
+    /// Those of the crates in our programs, as one text.
+    pub(super) crate_licenses: String,
 }
 
 /// Our image: upstream's paths, so that upstream's manifests run with it.
 pub(super) fn multus(source: &Source, reference: &str) -> Result<Image> {
     let mut layer = Layer::new();
     layer.minimal_root()?;
-    layer.file_from("/usr/src/multus-cni/LICENSE", &crate::root().join("LICENSE"), 0o644)?;
+    add_licenses(&mut layer, source)?;
     for program in PROGRAMS {
         let file = format!("{BIN}/{}", program.package);
         layer.file_from(&file, &source.programs.join(program.package), 0o755)?;
@@ -81,6 +83,7 @@ pub(super) fn plugins(source: &Source, reference: &str) -> Result<Image> {
     let mut layer = Layer::new();
     layer.minimal_root()?;
     layer.file_from("/usr/src/cni-plugins/LICENSE", &source.plugins_license, 0o644)?;
+    add_licenses(&mut layer, source)?;
     layer.file_from("/install_plugins", &source.programs.join("multus"), 0o755)?;
     for path in &source.plugins {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -90,6 +93,13 @@ pub(super) fn plugins(source: &Source, reference: &str) -> Result<Image> {
     let about = "The CNI reference plugins, and a program that copies them to nodes that lack them";
     let version = testbed::parts::REFERENCE_PLUGINS_VERSION.trim_start_matches('v');
     Ok(image(source, reference, layer, "/install_plugins", labels("cni-plugins", about, version)))
+}
+
+/// Ours, and what we owe to those whose code is in our programs.
+fn add_licenses(layer: &mut Layer, source: &Source) -> Result<()> {
+    layer.file_from("/usr/src/multus-cni/LICENSE", &crate::root().join("LICENSE"), 0o644)?;
+    layer.file("/usr/src/multus-cni/THIRD-PARTY-LICENSES", source.crate_licenses.as_str(), 0o644)?;
+    Ok(())
 }
 
 fn image(

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use testbed::parts;
 
 use super::content::{PROGRAMS, Source};
+use super::licenses;
 use crate::build::{Arch, static_program};
 
 /// Builds our programs into `<dir>/<arch>`, from where [`collect`] takes them, on this machine or another.
@@ -35,6 +36,7 @@ pub(super) fn collect(arch: Arch, dir: &Path) -> Result<Source> {
         programs: dir.to_owned(),
         plugins: plugins(arch)?,
         plugins_license: parts::reference_plugins_source()?.join("LICENSE"),
+        crate_licenses: licenses::of(&PROGRAMS.map(|program| program.package))?,
     })
 }
 

@@ -30,6 +30,7 @@ impl Stand {
             programs: self.dir.path().to_owned(),
             plugins: vec![at("macvlan"), at("static")],
             plugins_license: at("LICENSE"),
+            crate_licenses: "licences of crates".to_owned(),
         }
     }
 }
@@ -106,6 +107,7 @@ fn upstreams_entrypoint_starts_and_what_programs_expect_is_there() {
     assert!(image.files["/etc/passwd"].starts_with("root:x:0:0:"));
     assert!(image.files.contains_key("/tmp/"));
     assert!(image.files["/usr/src/multus-cni/LICENSE"].contains("Apache License"));
+    assert_eq!(image.files["/usr/src/multus-cni/THIRD-PARTY-LICENSES"], "licences of crates");
 }
 
 #[test]
