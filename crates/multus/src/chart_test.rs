@@ -7,12 +7,12 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::thin_entrypoint::flags::{self, Flag, HELP, Values, text};
+use crate::thin_entrypoint::stop::Stop;
 
 const FLAGS: [Flag; 5] = [
     text("daemonset", "", "namespace/name of the DaemonSet that has to be ready on all its nodes"),
@@ -35,7 +35,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         let _ = io::stdout().write_all(flags::usage("chart_test", &FLAGS).as_bytes());
         return ExitCode::SUCCESS;
     }
-    match test(&values) {
+    let tested = Stop::on_signals()
+        .map_err(|error| format!("cannot listen for signals: {error}"))
+        .and_then(|stop| test(&values, &stop));
+    match tested {
         Ok(said) => {
             let _ = writeln!(io::stdout(), "{said}");
             ExitCode::SUCCESS
@@ -47,22 +50,28 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn test(values: &Values) -> Result<String, String> {
+fn test(values: &Values, stop: &Stop) -> Result<String, String> {
     let timeout = values.text("timeout");
     let seconds = timeout.parse().map_err(|_| format!("--timeout {timeout:?} is no number of seconds"))?;
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let (daemonset, interface) = (values.text("daemonset"), values.text("interface"));
     match (daemonset.as_str(), interface.as_str()) {
         ("", "") => Err("neither --daemonset nor --interface says what to test".to_owned()),
-        (daemonset, "") => rollout::wait(daemonset, deadline),
+        (daemonset, "") => rollout::wait(daemonset, stop, deadline),
         (_, interface) => {
-            attached(Path::new(INTERFACES), interface, Path::new(&values.text("status-file")), deadline)
+            attached(Path::new(INTERFACES), interface, Path::new(&values.text("status-file")), stop, deadline)
         }
     }
 }
 
 /// The interface was made before this process started; the status may reach the file a little later.
-fn attached(interfaces: &Path, interface: &str, status: &Path, deadline: Instant) -> Result<String, String> {
+fn attached(
+    interfaces: &Path,
+    interface: &str,
+    status: &Path,
+    stop: &Stop,
+    deadline: Instant,
+) -> Result<String, String> {
     if !interfaces.join(interface).exists() {
         return Err(format!(
             "this pod asks for a network, and has no interface {interface}; it has {}. Multus was not called for it: see `kubectl \
@@ -75,14 +84,13 @@ fn attached(interfaces: &Path, interface: &str, status: &Path, deadline: Instant
         if names_interface(&text, interface) {
             return Ok(format!("{interface} is there, and the pod's network-status has it:\n{text}"));
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || stop.within(TICK) {
             let text = if text.is_empty() { "nothing" } else { &text };
             return Err(format!(
                 "{interface} is there, but this pod's annotation k8s.v1.cni.cncf.io/network-status does not name it. It holds: {text}. \
                  May Multus's service account patch pods/status?"
             ));
         }
-        sleep(TICK);
     }
 }
 
@@ -113,7 +121,8 @@ mod tests {
     }
 
     fn judge(pod: &tempfile::TempDir) -> Result<String, String> {
-        attached(&pod.path().join("net"), "net1", &pod.path().join("status"), Instant::now())
+        let (stop, _asks) = Stop::by_hand().unwrap();
+        attached(&pod.path().join("net"), "net1", &pod.path().join("status"), &stop, Instant::now())
     }
 
     #[test]
@@ -137,6 +146,7 @@ mod tests {
     #[test]
     fn it_says_what_it_needs_to_know() {
         let none = flags::parse(&FLAGS, &[]).unwrap();
-        assert!(test(&none).unwrap_err().contains("--daemonset"));
+        let (stop, _asks) = Stop::by_hand().unwrap();
+        assert!(test(&none, &stop).unwrap_err().contains("--daemonset"));
     }
 }

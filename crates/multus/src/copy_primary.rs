@@ -4,12 +4,12 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use node_config::{Directory, Primary, Wish, choose, file};
 
 use crate::thin_entrypoint::flags::{self, Flag, HELP, Values, switch, text};
+use crate::thin_entrypoint::stop::Stop;
 
 const FLAGS: [Flag; 5] = [
     text("from", "/host/etc/cni/net.d", "directory that the container runtime reads"),
@@ -32,7 +32,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         let _ = io::stdout().write_all(flags::usage("copy_primary", &FLAGS).as_bytes());
         return ExitCode::SUCCESS;
     }
-    match copy(&values, PATIENCE, &mut io::stdout()) {
+    let copied = Stop::on_signals()
+        .map_err(|error| format!("cannot listen for signals: {error}"))
+        .and_then(|stop| copy(&values, &stop, PATIENCE, &mut io::stdout()));
+    match copied {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
@@ -41,14 +44,14 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn copy(values: &Values, patience: Duration, output: &mut dyn Write) -> Result<(), String> {
+fn copy(values: &Values, stop: &Stop, patience: Duration, output: &mut dyn Write) -> Result<(), String> {
     let from = PathBuf::from(values.text("from"));
     let wish = Wish {
         network: values.text("default-network"),
         required: values.is_on("require-default-network"),
         ..Wish::default()
     };
-    let primary = wait(&from, &wish, patience, output)?;
+    let primary = wait(&from, &wish, stop, patience, output)?;
     let name = primary.origin.name();
     let target = Path::new(&values.text("to")).join(&name);
     file::replace(&target, &primary.bytes, 0o600)
@@ -57,14 +60,21 @@ fn copy(values: &Values, patience: Duration, output: &mut dyn Write) -> Result<(
     Ok(())
 }
 
-fn wait(from: &Path, wish: &Wish, patience: Duration, output: &mut dyn Write) -> Result<Primary, String> {
+fn wait(
+    from: &Path,
+    wish: &Wish,
+    stop: &Stop,
+    patience: Duration,
+    output: &mut dyn Write,
+) -> Result<Primary, String> {
     let started = Instant::now();
     let definition = wish.definition().map(|_| {
         Err("a NetworkAttachmentDefinition cannot be the primary network of upstream's Multus".to_owned())
     });
     let mut said = String::new();
     loop {
-        let chosen = Directory::read(from, &[]).and_then(|directory| choose(&directory, wish, definition.clone()));
+        let chosen =
+            Directory::read(from, &[]).and_then(|directory| choose(&directory, wish, definition.clone()));
         let reason = match chosen {
             Ok(choice) => {
                 if let Some(warning) = choice.warning {
@@ -86,7 +96,9 @@ fn wait(from: &Path, wish: &Wish, patience: Duration, output: &mut dyn Write) ->
             let _ = writeln!(output, "waiting for the primary network: {reason}");
             said = reason;
         }
-        sleep(TICK);
+        if stop.within(TICK) {
+            return Err(format!("ended while waiting for the primary network: {said}"));
+        }
     }
 }
 
@@ -109,7 +121,8 @@ mod tests {
         let mut arguments = vec![format!("--from={}", from.display()), format!("--to={}", to.display())];
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         let mut output = Vec::new();
-        copy(&flags::parse(&FLAGS, &arguments).unwrap(), Duration::ZERO, &mut output)?;
+        let (stop, _asks) = Stop::by_hand().unwrap();
+        copy(&flags::parse(&FLAGS, &arguments).unwrap(), &stop, Duration::ZERO, &mut output)?;
         Ok(String::from_utf8(output).unwrap())
     }
 

@@ -1,10 +1,11 @@
 //! Whether a DaemonSet is ready on every node that it is meant for, and if not, what the kubelets say about it.
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kube_cluster::{Session, Source};
 use serde::Deserialize;
+
+use crate::thin_entrypoint::stop::Stop;
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -87,7 +88,7 @@ struct Reason {
 }
 
 /// Waits until it is, or until `deadline`.
-pub(super) fn wait(daemonset: &str, deadline: Instant) -> Result<String, String> {
+pub(super) fn wait(daemonset: &str, stop: &Stop, deadline: Instant) -> Result<String, String> {
     let (namespace, name) = daemonset
         .split_once('/')
         .ok_or_else(|| format!("--daemonset {daemonset:?} is not of the form namespace/name"))?;
@@ -103,7 +104,7 @@ pub(super) fn wait(daemonset: &str, deadline: Instant) -> Result<String, String>
                 found.status.desired_number_scheduled
             ));
         }
-        if Instant::now() + TICK >= deadline {
+        if Instant::now() + TICK >= deadline || stop.within(TICK) {
             let pods = format!("/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Dmultus");
             let soon = Instant::now() + Duration::from_secs(5);
             let pods: Pods = session
@@ -111,7 +112,6 @@ pub(super) fn wait(daemonset: &str, deadline: Instant) -> Result<String, String>
                 .map_err(|error| error.to_string())?;
             return Err(found.explain(daemonset, &pods));
         }
-        sleep(TICK);
     }
 }
 
