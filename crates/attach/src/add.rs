@@ -357,8 +357,10 @@ impl Call<'_> {
         let deadline = self.deadline.max(Instant::now()) + ROLLBACK;
         let undone = Undo::new(self.host, self.sandbox, deadline).all(elements);
         let (left, failures): (Vec<_>, Vec<_>) = undone.failed.into_iter().unzip();
+        step::reached("before the rollback's journal");
         // If this cannot be written the journal still names all of them, and a DEL of what is gone succeeds.
         let _ = del::keep(store, &self.sandbox.container_id, &left);
+        step::reached("after the rollback");
         failures
     }
 }

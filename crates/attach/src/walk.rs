@@ -1,4 +1,5 @@
-//! kill -9 at every step of ADD and DEL, with the real bridge and host-local: the following DEL leaves nothing.
+//! kill -9 at every step of ADD, of a failing ADD's rollback and of DEL, with the real bridge and host-local: the following DEL
+//! leaves nothing.
 //!
 //! A child process (this test program again, told by its environment what to do) dies at the n-th step; n grows until the child
 //! comes through alive.
@@ -34,6 +35,8 @@ pub(crate) fn die_if_it_is_time(_name: &str) {
 struct Node {
     dir: PathBuf,
     bridges: [String; 2],
+    /// The second network's chain ends with a plugin that fails, so that all before it is rolled back.
+    fails: bool,
 }
 
 impl Node {
@@ -42,7 +45,11 @@ impl Node {
         let unique: u32 =
             dir.to_string_lossy().bytes().fold(7, |sum, byte| sum.wrapping_mul(31) + u32::from(byte));
         let bridges = [format!("wa{unique:08x}"), format!("wb{unique:08x}")];
-        Node { dir: dir.to_owned(), bridges }
+        Node { dir: dir.to_owned(), bridges, fails: false }
+    }
+
+    fn failing_at(dir: &Path) -> Node {
+        Node { fails: true, ..Node::at(dir) }
     }
 
     fn host(&self) -> Host {
@@ -56,10 +63,14 @@ impl Node {
 
     fn plan(&self, sandbox: &Sandbox) -> Plan {
         let network = |index: usize| {
-            json!({"cniVersion": "1.0.0", "name": format!("walk{index}"), "plugins": [{
+            let mut plugins = vec![json!({
                 "type": "bridge", "bridge": self.bridges[index], "isGateway": index == 0,
                 "ipam": {"type": "host-local", "dataDir": self.dir.join("leases"), "subnet": format!("10.{}.0.0/24", 77 + index)},
-            }]})
+            })];
+            if self.fails && index == 1 {
+                plugins.push(json!({"type": "fails"}));
+            }
+            json!({"cniVersion": "1.0.0", "name": format!("walk{index}"), "plugins": plugins})
         };
         let netconf = json!({"cniVersion": "1.0.0", "name": "m", "type": "multus", "delegates": [network(0), network(1)]});
         let netconf = NetConf::parse(netconf.to_string().as_bytes()).unwrap();
@@ -173,6 +184,7 @@ fn one_call_of_a_child_process() {
     let sandbox = sandbox(Path::new(&netns));
     match verb.as_str() {
         "ADD" => drop(node.add(&sandbox).unwrap()),
+        "failing ADD" => drop(Node::failing_at(&node.dir).add(&sandbox).unwrap_err()),
         _ => drop(node.del(&sandbox).unwrap()),
     }
 }
@@ -193,6 +205,30 @@ fn c26_a_del_after_an_add_that_was_killed_at_any_step_leaves_nothing() {
         step += 1;
     }
     assert!(step > 6, "ADD has more steps than {step}");
+}
+
+#[test]
+fn c26_a_del_after_an_add_that_was_killed_at_any_step_of_its_rollback_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::failing_at(dir.path());
+    fs::create_dir(dir.path().join("bin")).unwrap();
+    let fails = "#!/bin/sh\n[ \"$CNI_COMMAND\" = ADD ] || exit 0\necho '{\"code\":100,\"msg\":\"on purpose\"}'\nexit 1\n";
+    testbed_script(&dir.path().join("bin/fails"), fails);
+    let mut step = 1;
+    loop {
+        let netns = Netns::unique("walk").unwrap();
+        let died = node.dies("failing ADD", &netns, step);
+        if !died {
+            node.assert_nothing_is_left(&netns, "the ADD failed and nobody was killed");
+        }
+        node.del(&sandbox(&netns.path())).unwrap();
+        node.assert_nothing_is_left(&netns, &format!("killed at step {step} of a failing ADD"));
+        if !died {
+            break;
+        }
+        step += 1;
+    }
+    assert!(step > 11, "a failing ADD and its rollback have more steps than {step}");
 }
 
 #[test]
