@@ -17,6 +17,7 @@ use libcni::skel::Call;
 use libcni::{CniError, Verb};
 use plan::NetConf;
 use plugin_process::{ProcessLog, Program, passthru};
+use protocol::message::Caller;
 use protocol::{SocketCluster, socket_path};
 
 const PROGRAM: Program = Program { name: "multus-shim", logs_to_stderr: false };
@@ -37,7 +38,7 @@ fn answer(call: &Call, netconf: &NetConf, log: &ProcessLog) -> Result<Vec<u8>, C
     let until = Instant::now() + netconf.add_timeout;
     let netconf = on_the_host(netconf);
     let socket = socket_path(&netconf.daemon_socket_dir);
-    let cluster = SocketCluster::new(&socket, PROGRAM.name);
+    let cluster = SocketCluster::new(&socket, caller(call));
     let engine = Engine {
         connect: &|_| Ok(Some(Box::new(cluster.clone()) as Box<dyn Cluster>)),
         log,
@@ -54,6 +55,17 @@ fn answer(call: &Call, netconf: &NetConf, log: &ProcessLog) -> Result<Vec<u8>, C
             upstream::add(call, &socket, until)
         }
         answered => answered,
+    }
+}
+
+/// What the daemon's log says about this call. Arguments that cannot be read are the engine's to refuse.
+fn caller(call: &Call) -> Caller {
+    let args = libcni::args::parse(&call.args).unwrap_or_default();
+    let value = |key| args.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value.as_str());
+    Caller {
+        program: protocol::program(PROGRAM.name),
+        sandbox: call.container_id.clone(),
+        pod: format!("{}/{}", value("K8S_POD_NAMESPACE"), value("K8S_POD_NAME")),
     }
 }
 

@@ -40,7 +40,9 @@ fn a_pod_with_networks_costs_one_lookup_of_them_and_one_record() {
     assert_eq!(peer.asked().len(), 2);
     let lookup = &daemon.lookups()[0];
     assert!(lookup.pod.is_none() && lookup.networks.len() == 1, "{lookup:?}");
-    assert!(lookup.program.starts_with("multus-shim v"), "{lookup:?}");
+    let caller = &lookup.caller;
+    assert!(caller.program.starts_with("multus-shim v"), "{caller:?}");
+    assert_eq!((caller.sandbox.as_str(), caller.pod.as_str()), ("sandbox1", "test/pod"));
     let record = &daemon.records()[0];
     assert_eq!((record.pod.name.as_str(), record.pod.uid.as_deref()), ("pod", Some("uid1")));
     let status: Value = serde_json::from_str(record.network_status.as_ref().unwrap()).unwrap();

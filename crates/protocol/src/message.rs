@@ -17,15 +17,27 @@ pub struct Envelope {
     pub version: u32,
 }
 
+/// Who asks, and for whom: for the daemon's log. Nothing is decided by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Caller {
+    /// The program and its version.
+    pub program: String,
+    /// `CNI_CONTAINERID`.
+    pub sandbox: String,
+    /// The pod, `namespace/name`.
+    pub pod: String,
+}
+
 /// `POST /v1/lookup`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lookup {
     /// The protocol's version.
     pub version: u32,
-    /// Who asks.
+    /// Who asks, and for whom.
     #[serde(default)]
-    pub program: String,
+    pub caller: Caller,
     /// How long the caller waits.
     pub timeout_millis: u64,
     /// The pod, where the runtime did not hand its annotations over.
@@ -153,9 +165,9 @@ pub struct NetworkSpec {
 pub struct Record {
     /// The protocol's version.
     pub version: u32,
-    /// Who asks.
+    /// Who asks, and for whom.
     #[serde(default)]
-    pub program: String,
+    pub caller: Caller,
     /// How long the caller waits.
     pub timeout_millis: u64,
     /// The pod that it is about.

@@ -10,8 +10,8 @@ use engine::{Answer, Cluster, ClusterError, PodRef, Query, Record, Recorded};
 use serde::de::DeserializeOwned;
 
 use crate::http::{self, Request, Response};
-use crate::message::{self, Failure, FailureKind, Found};
-use crate::{LARGEST_ANSWER, LOOKUP, RECORD, SOCKET, Versions, program};
+use crate::message::{self, Caller, Failure, FailureKind, Found};
+use crate::{LARGEST_ANSWER, LOOKUP, RECORD, SOCKET, Versions};
 
 /// How long one CNI call waits for the daemon, all its questions together. The runtime holds locks meanwhile (containerd one that
 /// a reload of the CNI configuration needs), and the kubelet tries again anyway.
@@ -33,7 +33,7 @@ pub struct SocketCluster(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     socket: PathBuf,
-    program: String,
+    caller: Caller,
     versions: Versions,
     patience: Duration,
     /// When waiting for the daemon began.
@@ -51,18 +51,18 @@ enum Answered<T> {
 }
 
 impl SocketCluster {
-    /// The daemon whose socket is at `socket`, asked by a program of this name. Nothing is sent yet.
+    /// The daemon whose socket is at `socket`, asked by `caller`. Nothing is sent yet.
     #[must_use]
-    pub fn new(socket: &Path, name: &str) -> Self {
-        Self::speaking(socket, &program(name), Versions::OURS, PATIENCE)
+    pub fn new(socket: &Path, caller: Caller) -> Self {
+        Self::speaking(socket, caller, Versions::OURS, PATIENCE)
     }
 
     /// The same, speaking other versions than this program's, and waiting longer or shorter; for tests of both.
     #[must_use]
-    pub fn speaking(socket: &Path, program: &str, versions: Versions, patience: Duration) -> Self {
+    pub fn speaking(socket: &Path, caller: Caller, versions: Versions, patience: Duration) -> Self {
         Self(Rc::new(Inner {
             socket: socket.to_owned(),
-            program: program.to_owned(),
+            caller,
             versions,
             patience,
             since: Cell::new(None),
@@ -144,7 +144,7 @@ impl Inner {
                 reason: format!(
                     "{} speaks version {} of the protocol, {} speaks version {}; shim and daemon must be of \
                      neighbouring releases: roll the DaemonSet out, which installs both",
-                    self.program, self.versions.newest, failure.program, failure.version
+                    self.caller.program, self.versions.newest, failure.program, failure.version
                 ),
             }),
             FailureKind::NotReady | FailureKind::Busy => Answered::NotYet(failure.into_error(&attempt)),
@@ -162,7 +162,7 @@ impl Cluster for SocketCluster {
     fn lookup(&self, query: &Query) -> Result<Answer, ClusterError> {
         let message = message::Lookup {
             version: self.0.versions.newest,
-            program: self.0.program.clone(),
+            caller: self.0.caller.clone(),
             timeout_millis: 0,
             pod: query.pod.as_ref().map(Into::into),
             networks: query.nads.iter().map(Into::into).collect(),
@@ -182,7 +182,7 @@ impl Cluster for SocketCluster {
     ) -> Result<BTreeMap<String, Vec<String>>, ClusterError> {
         let message = message::Lookup {
             version: self.0.versions.newest,
-            program: self.0.program.clone(),
+            caller: self.0.caller.clone(),
             timeout_millis: 0,
             pod: None,
             networks: Vec::new(),
@@ -195,7 +195,7 @@ impl Cluster for SocketCluster {
     fn record(&self, record: &Record, deadline: Instant) -> Result<Recorded, ClusterError> {
         let message = message::Record {
             version: self.0.versions.newest,
-            program: self.0.program.clone(),
+            caller: self.0.caller.clone(),
             timeout_millis: millis(deadline.saturating_duration_since(Instant::now())),
             pod: (&record.pod).into(),
             network_status: record.status.clone(),

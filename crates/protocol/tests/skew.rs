@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Cluster, ClusterError, PodRef, Query, Record, Recorded};
 use plan::{NadLookup, NadRef};
-use protocol::message::{Envelope, Failure, FailureKind, Lookup};
+use protocol::message::{Caller, Envelope, Failure, FailureKind, Lookup};
 use protocol::{SocketCluster, Versions, socket_path};
 use testbed::peer::{Asked, Peer, Reply};
 
@@ -22,7 +22,8 @@ fn socket() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn shim(socket: &Path, newest: u32, patience: Duration) -> SocketCluster {
-    SocketCluster::speaking(socket, "multus-shim v9", Versions { newest, oldest: newest }, patience)
+    let caller = Caller { program: "multus-shim v9".to_owned(), ..Caller::default() };
+    SocketCluster::speaking(socket, caller, Versions { newest, oldest: newest }, patience)
 }
 
 fn query() -> Query {

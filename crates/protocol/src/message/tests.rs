@@ -106,7 +106,7 @@ proptest! {
         let record = engine::Record { pod, status, events: events.collect() };
         let message = Record {
             version: 1,
-            program: String::new(),
+            caller: Caller::default(),
             timeout_millis: 3000,
             pod: (&record.pod).into(),
             network_status: record.status.clone(),
