@@ -28,6 +28,8 @@ pub const REFERENCE_PLUGINS_VERSION: &str = "v1.9.1";
 pub const UPSTREAM_VERSION: &str = "v4.3.0";
 /// Name and version of containerd where a node has the newer one.
 pub const CONTAINERD: (&str, &str) = ("containerd", "v2.4.2");
+/// Version of `cnitool`.
+pub const CNITOOL_VERSION: &str = "v1.3.1";
 /// Version of Helm 3.
 pub const HELM3_VERSION: &str = "v3.22.0";
 /// Version of helm-docs.
@@ -145,6 +147,22 @@ pub fn containerd() -> Result<PathBuf> {
             .to_vec(),
         renamed: &[],
     })
+}
+
+/// The program `cnitool`, which calls CNI plugins as Go's libcni does, without a container runtime.
+///
+/// # Errors
+/// As [`reference_plugins`].
+pub fn cnitool() -> Result<PathBuf> {
+    let set = go::Set {
+        name: "cnitool",
+        module: "github.com/containernetworking/cni",
+        version: CNITOOL_VERSION,
+        arch: None,
+        packages: vec!["cnitool".to_owned()],
+        renamed: &[],
+    };
+    Ok(go::provide(&set)?.join("cnitool"))
 }
 
 /// The folder with `helm` 3. Built so, it takes the cluster for Kubernetes v1.20 when it has none at hand: give
