@@ -23,7 +23,7 @@ type Step = (&'static str, fn() -> Result<()>);
 
 /// Runs all steps, or those whose name is in `only`.
 pub(crate) fn run(only: &[String]) -> Result<()> {
-    let steps: [Step; 7] = [
+    let steps: [Step; 8] = [
         ("format", || cargo(&["fmt", "--all", "--check"], &[])),
         ("lint", || {
             cargo(
@@ -40,6 +40,7 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
             testbed::parts::helm3()?;
             cargo(&["test", "--workspace", "--locked"], &[("RUST_BACKTRACE", "1")])
         }),
+        ("charts", || crate::chart::run(&["--check".to_owned()])),
         ("docs", || {
             cargo(
                 &["doc", "--workspace", "--no-deps", "--locked", "--quiet", "--document-private-items"],

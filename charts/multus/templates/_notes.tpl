@@ -34,7 +34,12 @@ See that it runs:
 
 Uninstall:
   helm uninstall {{ .Release.Name }} {{ $helm }}
-Nodes then work as before Multus. NADs and their CRD stay; to remove them too:
+{{- if and $upstream (eq (include "multus.mode" .) "thin") (not (include "multus.upstreamFollowsPrimary" .)) }}
+and then, on each node, or no pod starts there: rm {{ $node.configDir }}/00-multus.conf*
+{{- else }}
+Nodes then work as before Multus.
+{{- end }}
+NADs and their CRD stay; to remove them too:
   kubectl delete crd {{ include "multus.crdName" . }}
 {{ end -}}
 
@@ -44,8 +49,11 @@ Nodes then work as before Multus. NADs and their CRD stay; to remove them too:
 {{- $upstream := eq (include "multus.engine" .) "upstream" -}}
 {{- $file := "" -}}
 {{- if $upstream -}}{{- $file = include "multus.upstream.primaryFile" . -}}{{- end -}}
+{{- $follows := or (eq (include "multus.mode" .) "thick") (include "multus.upstreamFollowsPrimary" .) -}}
 {{- if $file -}}
 the one in {{ $file }}
+{{- else if and $upstream $follows -}}
+the first file in {{ (include "multus.node" . | fromJson).configDir }} that is not Multus's own
 {{- else if and $wanted .Values.network.requireDefault -}}
 {{ $wanted }}; Multus waits for it
 {{- else if $wanted -}}

@@ -53,7 +53,6 @@ What works, but perhaps not as the user expects: a JSON list of texts, for NOTES
 {{- $follows := include "multus.upstreamFollowsPrimary" . -}}
 {{- if not (or $thick $follows) -}}
 {{- $all = append $all (printf "Upstream's Multus before 4.1 writes its token to the node once. Kubernetes lets it expire, in a year at most and in an hour on\nsome clusters; pods then fail with \"Unauthorized\" until the DaemonSet is restarted:\n  kubectl -n %s rollout restart daemonset %s" (include "multus.namespace" .) (include "multus.daemonSetName" .)) -}}
-{{- $all = append $all (printf "Upstream's Multus before 4.1 does not remove its file on uninstall, and then no pod starts on the node. After helm uninstall, on\neach node: rm %s/00-multus.conf*" $node.configDir) -}}
 {{- $all = append $all "For a default network of CNI version 1.0.0 (k3s' Flannel is one) it writes 00-multus.conflist instead of 00-multus.conf." -}}
 {{- end -}}
 {{- if or $thick $follows -}}
@@ -63,7 +62,7 @@ What works, but perhaps not as the user expects: a JSON list of texts, for NOTES
 {{- $all = append $all "After an upgrade of k3s, restart the DaemonSet: the folder data/current is another one then, and upstream's Multus does not notice." -}}
 {{- end -}}
 {{- if and (not (regexMatch "^([^/]+\\.conf(list)?)?$" .Values.network.defaultNetwork)) (or $thick $follows) -}}
-{{- $all = append $all (printf "network.defaultNetwork: %q is not the name of a file (10-flannel.conflist), and upstream's Multus knows no other way. It takes %s." .Values.network.defaultNetwork (include "multus.upstream.primaryFile" . | default "the first file in the folder")) -}}
+{{- $all = append $all (printf "network.defaultNetwork: %q is not the name of a file (10-flannel.conflist), and upstream's Multus knows no other way.\nIt takes %s." .Values.network.defaultNetwork (include "multus.upstream.primaryFile" . | default "the first file in the folder")) -}}
 {{- end -}}
 {{- end -}}
 {{- $all | toJson -}}
