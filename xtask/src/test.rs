@@ -37,6 +37,7 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
             testbed::parts::upstream_multus()?;
             testbed::parts::upstream_source(testbed::parts::UPSTREAM_VERSION)?;
             testbed::parts::docker_registry()?;
+            testbed::parts::cnitool()?;
             testbed::parts::helm3()?;
             cargo(&["test", "--workspace", "--locked"], &[("RUST_BACKTRACE", "1")])
         }),
