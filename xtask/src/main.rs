@@ -7,6 +7,7 @@ mod cluster;
 mod cni;
 mod conformance;
 mod demo;
+mod e2e;
 mod fuzz;
 mod image;
 mod release;

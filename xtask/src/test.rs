@@ -39,8 +39,9 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
             testbed::parts::docker_registry()?;
             testbed::parts::cnitool()?;
             testbed::parts::helm3()?;
-            cargo(&["test", "--workspace", "--locked"], &[("RUST_BACKTRACE", "1")])
+            cargo(&["test", "--workspace", "--exclude", "e2e", "--locked"], &[("RUST_BACKTRACE", "1")])
         }),
+        ("e2e", crate::e2e::run),
         ("charts", || crate::chart::run(&["--check".to_owned()])),
         ("docs", || {
             cargo(
@@ -73,7 +74,7 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let status = Command::new(env!("CARGO"))
         .args(arguments)
         .envs(environment.iter().copied())

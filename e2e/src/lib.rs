@@ -1,0 +1,20 @@
+//! End to end: the images and the charts on a real cluster, with real kubectl and Helm.
+//!
+//! `cargo xtask test e2e` makes the images and runs the tests; each test brings up a cluster of its own, so tests know
+//! nothing of one another. A test that fails leaves the cluster's folder, `target/cluster/e2e-<name>`, with all logs.
+//!
+//! Left out: what can be shown without a cluster, which the crates' own tests and the chart's golden renders do.
+//! Start reading at [`World`], [`Pod`] and [`Churn`].
+
+mod archive;
+mod churn;
+mod leftovers;
+pub mod networks;
+mod pod;
+mod world;
+
+pub use archive::Archive;
+pub use churn::{Churn, Tally};
+pub use leftovers::Leftovers;
+pub use pod::{Interfaces, Pod};
+pub use world::{NAMESPACE, World, workspace};
