@@ -23,7 +23,7 @@ type Step = (&'static str, fn() -> Result<()>);
 
 /// Runs all steps, or those whose name is in `only`.
 pub(crate) fn run(only: &[String]) -> Result<()> {
-    let steps: [Step; 8] = [
+    let steps: [Step; 9] = [
         ("format", || cargo(&["fmt", "--all", "--check"], &[])),
         ("lint", || {
             cargo(
