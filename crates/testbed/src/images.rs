@@ -42,7 +42,9 @@ pub fn all(versions: &[&'static str]) -> Result<Vec<Image>> {
 /// When a program cannot be read.
 pub fn upstream(version: &str, programs: &Path) -> Result<[Image; 2]> {
     // The lowest layer, since it is by far the largest: a node then unpacks it once for both images.
-    let programs = upstream_programs(programs)?;
+    let mut programs = upstream_programs(programs)?;
+    let license = parts::upstream_source(version)?.join("LICENSE");
+    programs.file_from("/usr/src/multus-cni/LICENSE", &license, 0o644)?;
     let mut thin = Layer::uncompressed();
     thin.minimal_root()?;
     for name in ["install_multus", "thin_entrypoint", "kubeconfig_generator", "cert-approver"] {
@@ -118,3 +120,6 @@ fn add_busybox(layer: &mut Layer) -> Result<()> {
 fn static_busybox() -> Result<PathBuf> {
     Ok(parts::debian()?.join("bin/busybox"))
 }
+
+#[cfg(test)]
+mod tests;
