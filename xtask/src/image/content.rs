@@ -27,19 +27,22 @@ pub(super) struct Program {
 }
 
 /// All programs of ours.
-pub(super) const PROGRAMS: [Program; 1] = [Program {
-    package: "multus",
-    names: &[
-        "passthru",
-        "install_multus",
-        "thin_entrypoint",
-        "kubeconfig_generator",
-        "install_plugins",
-        "copy_primary",
-        "chart_test",
-    ],
-    root: &["install_multus", "thin_entrypoint", "kubeconfig_generator", "install_plugins"],
-}];
+pub(super) const PROGRAMS: [Program; 2] = [
+    Program {
+        package: "multus",
+        names: &[
+            "install_multus",
+            "thin_entrypoint",
+            "kubeconfig_generator",
+            "install_plugins",
+            "copy_primary",
+            "chart_test",
+        ],
+        root: &["install_multus", "thin_entrypoint", "kubeconfig_generator", "install_plugins"],
+    },
+    // What goes to every node is the smaller of the two that can be passthru.
+    Program { package: "multus-shim", names: &["passthru"], root: &[] },
+];
 
 /// What images for one kind of machine are made of.
 #[derive(Debug)]

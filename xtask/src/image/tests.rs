@@ -17,7 +17,7 @@ struct Stand {
 impl Stand {
     fn new() -> Self {
         let stand = Self { dir: tempfile::tempdir().unwrap() };
-        for name in ["multus", "macvlan", "static", "LICENSE"] {
+        for name in ["multus", "multus-shim", "macvlan", "static", "LICENSE"] {
             fs::write(stand.dir.path().join(name), name).unwrap();
         }
         stand
@@ -113,10 +113,16 @@ fn upstreams_entrypoint_starts_and_what_programs_expect_is_there() {
 #[test]
 fn each_role_has_its_name_below_upstreams_folder() {
     let image = open_multus();
-    for name in
-        ["multus", "passthru", "install_multus", "thin_entrypoint", "kubeconfig_generator", "install_plugins"]
-    {
-        assert_eq!(image.files[&format!("/usr/src/multus-cni/bin/{name}")], "multus");
+    for (program, names) in [
+        (
+            "multus",
+            &["multus", "install_multus", "thin_entrypoint", "kubeconfig_generator", "install_plugins"][..],
+        ),
+        ("multus-shim", &["multus-shim", "passthru"]),
+    ] {
+        for name in names {
+            assert_eq!(image.files[&format!("/usr/src/multus-cni/bin/{name}")], program, "{name}");
+        }
     }
 }
 
