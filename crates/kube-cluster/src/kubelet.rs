@@ -3,7 +3,7 @@
 //! One unary call does not need a gRPC library: a message is five bytes and a protobuf, the status comes in the trailers.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use engine::PodRef;
@@ -42,7 +42,10 @@ impl Default for Kubelet {
 
 impl Kubelet {
     /// Resource name to sorted device IDs, over all containers of the pod.
-    pub(crate) async fn devices(
+    ///
+    /// # Errors
+    /// When neither the socket nor, where that is not there or nobody listens on it, the checkpoint could be read.
+    pub async fn devices(
         &self,
         pod: &PodRef,
         deadline: Instant,
@@ -58,7 +61,16 @@ impl Kubelet {
         }
         let limit = deadline.min(Instant::now() + LIMIT);
         let attempt = || format!("getKubeletClient: list pod resources at {}", self.socket.display());
-        let listed = timeout_at(limit.into(), list(&self.socket)).await;
+        let stream = match UnixStream::connect(&self.socket).await {
+            Ok(stream) => stream,
+            // A kubelet that is started again leaves its socket behind; what it has allocated is in the checkpoint all the time.
+            Err(error) => {
+                let uid = pod.uid.as_deref().unwrap_or_default();
+                return checkpoint::read(&self.checkpoint, uid)
+                    .map_err(|_| Error::unavailable(attempt(), error));
+            }
+        };
+        let listed = timeout_at(limit.into(), list(stream)).await;
         let list = listed
             .map_err(|_| Error::unavailable(attempt(), "no answer in time"))?
             .map_err(|reason| Error::unavailable(attempt(), reason))?;
@@ -77,8 +89,7 @@ fn devices_of(list: ListPodResourcesResponse, pod: &PodRef) -> BTreeMap<String, 
     devices
 }
 
-async fn list(socket: &Path) -> Result<ListPodResourcesResponse, String> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
+async fn list(stream: UnixStream) -> Result<ListPodResourcesResponse, String> {
     let mut sender = http2(stream).await.map_err(|failure| match failure {
         Failure::Passing(reason) => reason,
         Failure::Final(error) => error.to_string(),

@@ -80,6 +80,12 @@ impl Watched {
         Self { metadata_only: true, ..self }
     }
 
+    /// What it is called in errors.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     fn list(&self, page: &str, exact: bool) -> Request {
         let mut path = format!("{}?limit={PAGE}", self.path);
         match (page, exact) {
@@ -123,7 +129,8 @@ pub enum Event<T> {
     Complete,
     /// What was told is what the server knows now: a watch has begun, or says that nothing else happened.
     Current,
-    /// An object that is too large or cannot be read was passed over, for this reason. What was told of it before may be outdated.
+    /// An object that is too large or cannot be read was passed over, for this reason. Where that was a change, all is listed again,
+    /// since whose it is cannot be said.
     PassedOver(String),
     /// The server cannot be asked now, or does not let us. It is tried again; what was told until now may be outdated meanwhile.
     Lost(Error),
@@ -219,7 +226,9 @@ async fn list<T: DeserializeOwned>(
         let mut items = Items::new(LARGEST_OBJECT);
         while let Some(bytes) = chunk(&mut body, &request, SILENCE).await? {
             items
-                .feed(&bytes, &mut |piece| tell(piece, Kind::Changed, sink, &mut flow))
+                .feed(&bytes, &mut |piece| {
+                    tell(piece, Kind::Changed, sink, &mut flow);
+                })
                 .map_err(|reason| unreadable(&request, &reason))?;
             if flow.is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -294,29 +303,37 @@ fn take<T: DeserializeOwned>(
         }
         Kind::Bookmark if flow.is_continue() => *flow = sink(Event::Current),
         Kind::Bookmark => {}
-        Kind::Changed | Kind::Deleted => tell(Piece::Whole(object), kind, sink, flow),
+        Kind::Changed | Kind::Deleted => {
+            if !tell(Piece::Whole(object), kind, sink, flow) {
+                return Err(outdated(request, "a change could not be read"));
+            }
+        }
     }
     position.reached(object);
     Ok(())
 }
 
+/// Tells of an object; whether it could be read.
 fn tell<T: DeserializeOwned>(
     piece: Piece<'_>,
     kind: Kind,
     sink: &mut impl FnMut(Event<T>) -> ControlFlow<()>,
     flow: &mut ControlFlow<()>,
-) {
+) -> bool {
     if flow.is_break() {
-        return;
+        return true;
     }
-    *flow = sink(match piece {
+    let event = match piece {
         Piece::TooLarge(bytes) => Event::PassedOver(format!("an object of {bytes} bytes is too large")),
         Piece::Whole(object) => match serde_json::from_slice(object) {
             Ok(object) if kind == Kind::Deleted => Event::Gone(object),
             Ok(object) => Event::Found(object),
             Err(error) => Event::PassedOver(format!("an object cannot be read: {error}")),
         },
-    });
+    };
+    let read = !matches!(event, Event::PassedOver(_));
+    *flow = sink(event);
+    read
 }
 
 /// How far a watch has come: the last object that it told of. Its version is wanted once in minutes, so it is read then.

@@ -264,14 +264,23 @@ fn an_object_that_is_too_large_is_passed_over_and_all_listed_again() {
 }
 
 #[test]
-fn lines_that_cannot_be_read_end_the_watch_and_not_the_program() {
+fn a_change_that_cannot_be_read_means_listing_again() {
+    let bed = bed(FakeApi::tls().unwrap());
+    bed.api.add_nad_with("a", "one", "{}");
+    let watch = nads(&bed);
+    expect(&watch, &["listing", "found one", "complete", "current"]);
+    bed.api.tell_watches(
+        "{\"type\":\"MODIFIED\",\"object\":{\"metadata\":{\"name\":7,\"resourceVersion\":\"3\"}}}\n",
+    );
+    assert!(next(&watch).starts_with("passed over: an object cannot be read"));
+    expect(&watch, &["listing", "found one", "complete", "current"]);
+}
+
+#[test]
+fn a_line_that_is_no_event_ends_the_watch_and_not_the_program() {
     let bed = bed(FakeApi::tls().unwrap());
     let watch = nads(&bed);
     expect(&watch, &["listing", "complete", "current"]);
-    bed.api.tell_watches(
-        "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":7,\"resourceVersion\":\"3\"}}}\n",
-    );
-    assert!(next(&watch).starts_with("passed over: an object cannot be read"));
     bed.api.tell_watches("nonsense\n");
     assert!(
         next(&watch).starts_with("lost: watch network-attachment-definitions: the answer cannot be read")
