@@ -66,6 +66,20 @@ pub fn netconf(data: &[u8]) {
     }
 }
 
+/// A primary network's file. What is made of it is recognised as ours and unchanged, and never becomes a primary network itself.
+pub fn primary(data: &[u8]) {
+    use node_config::{Error, Origin, Owner, Primary, Template};
+    let _ = Owner::of(data);
+    let origin = Origin::File("/etc/cni/net.d/10-fuzz.conf".into());
+    let Ok(primary) = Primary::parse(origin.clone(), data.to_vec()) else { return };
+    let _ = (primary.belongs_to(), primary.is_made_by("bridge"));
+    let owner = Some("kube-system/multus".to_owned());
+    let template = Template { plugin_type: "multus".to_owned(), owner, ..Template::default() };
+    let Ok(made) = template.generate(&primary) else { return };
+    assert!(matches!(Owner::of(made.text.as_bytes()), Owner::Marked { intact: true, .. }));
+    assert!(matches!(Primary::parse(origin, made.text.into_bytes()), Err(Error::Circular(_))));
+}
+
 /// A network-status annotation. What was read can be written and read again.
 pub fn status(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

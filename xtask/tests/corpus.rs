@@ -58,5 +58,5 @@ macro_rules! replays {
 }
 
 replays!(
-    network cni_result cache_entry cni_args call cni_error selection netconf status journal manifest kubeconfig checkpoint
+    network cni_result cache_entry cni_args call cni_error selection netconf primary status journal manifest kubeconfig checkpoint
 );
