@@ -36,10 +36,38 @@ impl Level {
     }
 }
 
+/// What a line is about; parts that are not known are empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct About<'a> {
+    /// The container ID.
+    pub sandbox: &'a str,
+    /// The pod, `namespace/name`.
+    pub pod: &'a str,
+    /// The network or networks.
+    pub network: &'a str,
+}
+
+impl fmt::Display for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, value) in [("pod", self.pod), ("sandbox", self.sandbox), ("network", self.network)] {
+            if !value.is_empty() {
+                // Quoted as Go would, for what a client sends here must not begin a line of its own.
+                write!(f, "{key}={value:?} ")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A place where log lines go.
 pub trait Log {
     /// Writes one line. Must not fail: a call that did its work is not undone because nobody could read about it.
     fn line(&self, level: Level, text: fmt::Arguments<'_>);
+
+    /// Writes a line about a pod, a sandbox or a network. A log with fields of its own keeps them apart from the text.
+    fn about(&self, level: Level, about: About<'_>, text: fmt::Arguments<'_>) {
+        self.line(level, format_args!("{about}{text}"));
+    }
 }
 
 /// Drops every line.
@@ -53,6 +81,12 @@ impl Log for Silent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_line_is_about_cannot_begin_another_line() {
+        let about = About { sandbox: "", pod: "a/b\n2026 [panic] forged", network: "n" };
+        assert_eq!(about.to_string(), "pod=\"a/b\\n2026 [panic] forged\" network=\"n\" ");
+    }
 
     #[test]
     fn levels_are_read_in_any_case_and_ordered() {
