@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::{Level, Log};
-use jiff::Zoned;
+use jiff::Timestamp;
 use plan::{LogOptions, NetConf};
 use rustix::fs::{FlockOperation, flock};
 
@@ -62,9 +62,10 @@ impl Log for ProcessLog {
             return;
         }
         let mut line = String::new();
-        let now = Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z");
+        // In UTC: lines of several nodes are read side by side, and time zones would be a tenth of a plugin's file.
+        let now = Timestamp::now();
         // Writing to a String cannot fail, and a log line that stderr or the disk does not take is lost by design.
-        let _ = writeln!(line, "{now} [{}] {text}", level.as_str());
+        let _ = writeln!(line, "{now:.0} [{}] {text}", level.as_str());
         if self.to_stderr {
             let _ = io::stderr().write_all(line.as_bytes());
         }
@@ -99,7 +100,7 @@ fn rotate(path: &Path, options: LogOptions) -> io::Result<()> {
     if !too_large(path, options) {
         return Ok(());
     }
-    let moved = backup_name(path, &Zoned::now());
+    let moved = backup_name(path, Timestamp::now());
     fs::rename(path, &moved)?;
     if options.compress {
         pack(&moved)?;
@@ -159,10 +160,11 @@ fn is_stamp(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'T' | b'.'))
 }
 
-fn backup_name(path: &Path, now: &Zoned) -> PathBuf {
+fn backup_name(path: &Path, now: Timestamp) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
-    path.with_file_name(format!("{stem}-{}{extension}", now.strftime("%Y-%m-%dT%H-%M-%S.%3f")))
+    let stamp = format!("{now:.3}").replace(':', "-");
+    path.with_file_name(format!("{stem}-{}{extension}", stamp.trim_end_matches('Z')))
 }
 
 #[cfg(test)]
@@ -202,7 +204,9 @@ mod tests {
         let mut backups = backups(&path).unwrap();
         backups.sort();
         assert_eq!(backups.len(), 2, "{backups:?}");
-        assert!(backups[1].to_string_lossy().ends_with(".log.gz"));
+        assert!(backups[1].to_string_lossy().ends_with(".log.gz"), "{backups:?}");
+        let name = backup_name(&path, "2026-01-02T03:04:05.6789Z".parse().unwrap());
+        assert_eq!(name, dir.path().join("multus-2026-01-02T03-04-05.678.log"), "as lumberjack names them");
         assert!(fs::metadata(&backups[1]).unwrap().len() < 1 << 16);
         assert!(dir.path().join("multus-notes.log").exists());
     }
