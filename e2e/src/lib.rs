@@ -7,13 +7,16 @@
 //! Start reading at [`World`], [`Pod`] and [`Churn`].
 
 mod archive;
+mod checks;
 mod churn;
+pub mod install;
 mod leftovers;
 pub mod networks;
 mod pod;
 mod world;
 
 pub use archive::Archive;
+pub use checks::Pair;
 pub use churn::{Churn, Tally};
 pub use leftovers::Leftovers;
 pub use pod::{Interfaces, Pod};

@@ -85,6 +85,18 @@ impl World {
         run(self.cluster().helm(version)?.current_dir(workspace()).args(arguments), "")
     }
 
+    /// Runs a shell script as a person would on a machine with kubectl and Helm 4, in the repository's folder, and returns what it
+    /// printed.
+    ///
+    /// # Errors
+    /// When it does not succeed.
+    pub fn shell(&self, script: &str) -> Result<String> {
+        let mut path = testbed::parts::helm4()?.into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        run(self.cluster().command("sh").env("PATH", path).current_dir(workspace()).args(["-ec", script]), "")
+    }
+
     /// Applies manifests.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use e2e::networks::{BRIDGE, MACVLAN, bridge_and_macvlan};
-use e2e::{Archive, Leftovers, Pod, World};
+use e2e::install::DAEMON_SET;
+use e2e::{Archive, Pair, World};
 use testbed::cluster::{Containerd, NodeSpec};
 use testbed::{images, parts};
 
@@ -17,27 +17,11 @@ fn the_thin_manifest_gives_pods_their_networks() {
     });
     world.load(&[Archive::Ours]).unwrap();
     world.apply(&manifest("multus-daemonset.yml")).unwrap();
-    world.rollout("kube-multus-ds").unwrap();
-    world.apply(&format!("{BRIDGE}---{MACVLAN}")).unwrap();
+    world.rollout(DAEMON_SET).unwrap();
 
-    let one = Pod::new("one", "node1").networks(bridge_and_macvlan("10.56.0.1/24"));
-    let two = Pod::new("two", "node2").networks(bridge_and_macvlan("10.56.0.2/24"));
-    world.start(&[one.clone(), two.clone()]).unwrap();
-    for (pod, address) in [("one", "10.56.0.1/24"), ("two", "10.56.0.2/24")] {
-        let interfaces = world.interfaces(pod).unwrap();
-        assert_eq!(interfaces.keys().map(String::as_str).collect::<Vec<_>>(), ["eth0", "net1", "net2"]);
-        assert_eq!(interfaces["net2"], [address]);
-        let status = world.network_status(pod).unwrap();
-        let names: Vec<_> = status.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["cbr0", "default/bridge", "default/macvlan"]);
-        assert_eq!(status[2]["interface"], "net2");
-        assert_eq!(status[2]["ips"][0], address.split('/').next().unwrap());
-    }
-    world.exec("one", "ping -c 2 -W 2 10.56.0.2").unwrap();
-
+    let pair = Pair::start(&world, "pair");
     world.plain_pods_start().unwrap();
-    world.delete(&[one, two]).unwrap();
-    Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
+    pair.end(&world);
 }
 
 fn manifest(name: &str) -> String {

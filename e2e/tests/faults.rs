@@ -1,0 +1,142 @@
+//! What can be wrong with a cluster or with values: a clear message where a person looks first, and plain pods go on.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use e2e::install::{CHART, DAEMON_SET, OUR_IMAGE, USERS_VALUES};
+use e2e::networks::{BRIDGE, SECOND_BRIDGE};
+use e2e::{Archive, NAMESPACE, Pair, Pod, World};
+use testbed::cluster::{Containerd, Helm, NodeSpec};
+use testbed::wait;
+
+#[test]
+fn a_conf_dir_that_cannot_be_written() {
+    let world = one_node("fault-conf-dir");
+    make_read_only(&world, world.node("node1").conf_dir());
+    install(&world, &["--set", OUR_IMAGE]);
+    wait_for_words(&world, &["cni.configDir", "/etc/cni/net.d"]);
+    world.plain_pods_start().unwrap();
+}
+
+#[test]
+fn a_bin_dir_that_cannot_be_written() {
+    let world = one_node("fault-bin-dir");
+    make_read_only(&world, world.node("node1").bin_dir());
+    install(&world, &["--set", OUR_IMAGE]);
+    wait_for_words(&world, &["cni.binDir", "/opt/cni/bin"]);
+    world.plain_pods_start().unwrap();
+}
+
+/// The user's values name the generic folders; this cluster is k3s.
+#[test]
+fn folders_of_another_platform() {
+    let world = World::up("fault-platform", |spec| spec.suffix("+k3s1").node(NodeSpec::k3s("node1")));
+    world.load(&[Archive::Ours, Archive::Plugins]).unwrap();
+    let notes = install(&world, &["-f", USERS_VALUES, "--set", OUR_IMAGE]);
+    for words in ["This is k3s", "/var/lib/rancher/k3s/agent/etc/cni/net.d", "cni.configDir"] {
+        assert!(notes.contains(words), "{notes}");
+    }
+    wait_for_words(&world, &["/etc/cni/net.d"]);
+    world.plain_pods_start().unwrap();
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled() {
+    let world = World::up("fault-image", |spec| {
+        spec.node(NodeSpec::new("node1")).node(NodeSpec::new("node2").containerd(Containerd::V2))
+    });
+    world.load(&[Archive::Ours]).unwrap();
+    let missing = ["--set", OUR_IMAGE, "--set", "image.tag=v4.9.9"];
+    install(&world, &missing);
+    wait_for_words(&world, &["ErrImagePull", "v4.9.9"]);
+    world.plain_pods_start().unwrap();
+    world.helm(Helm::V4, &["uninstall", "multus", "--namespace", NAMESPACE]).unwrap();
+
+    // And as an upgrade: what runs stays in charge on every node.
+    world.install(Helm::V4, &["--set", OUR_IMAGE]).unwrap();
+    world
+        .helm(
+            Helm::V4,
+            &[&["upgrade", "multus", CHART, "--namespace", NAMESPACE], missing.as_slice()].concat(),
+        )
+        .unwrap();
+    wait_for_words(&world, &["ErrImagePull", "v4.9.9"]);
+    world.plain_pods_start().unwrap();
+    Pair::start(&world, "pair").end(&world);
+    world.helm(Helm::V4, &["rollback", "multus", "1", "--namespace", NAMESPACE]).unwrap();
+    world.rollout(DAEMON_SET).unwrap();
+}
+
+#[test]
+fn a_primary_network_that_is_missing() {
+    let world = one_node("fault-primary");
+    let node = world.node("node1");
+    let primary = format!("{}/{}", node.conf_dir(), node.spec().primary.file());
+    node.machine().run("mv", &[primary.as_str(), "/root/primary"]).unwrap();
+    install(&world, &["--set", OUR_IMAGE]);
+    wait_for_words(&world, &["/etc/cni/net.d"]);
+    node.machine().run("mv", &["/root/primary", primary.as_str()]).unwrap();
+    world.rollout(DAEMON_SET).unwrap();
+    world.plain_pods_start().unwrap();
+    Pair::start(&world, "pair").end(&world);
+}
+
+#[test]
+fn a_crd_that_somebody_else_brought() {
+    let world = one_node("fault-crd");
+    let crd = std::fs::read_to_string(e2e::workspace().join("charts/multus/files/network-attachment-definitions.yaml")).unwrap();
+    world.apply(&crd).unwrap();
+    let notes = world.install(Helm::V3, &["--set", OUR_IMAGE]).unwrap();
+    assert!(notes.contains("CRD"), "{notes}");
+    Pair::start(&world, "pair").end(&world);
+    world.uninstall(Helm::V3).unwrap();
+    world.kubectl(&["get", "crd", "network-attachment-definitions.k8s.cni.cncf.io"]).unwrap();
+}
+
+#[test]
+fn a_second_install_in_another_namespace() {
+    let world = one_node("fault-second");
+    world.install(Helm::V4, &["--set", OUR_IMAGE]).unwrap();
+    world.kubectl(&["create", "namespace", "other"]).unwrap();
+    for helm in [Helm::V3, Helm::V4] {
+        let second = world.helm(
+            helm,
+            &["install", "second", CHART, "--namespace", "other", "--set", "network.namespace=other"],
+        );
+        let refused = format!("{:#}", second.unwrap_err());
+        for words in ["already", "\"multus\"", NAMESPACE, "helm -n kube-system uninstall multus"] {
+            assert!(refused.contains(words), "{words:?} is missing: {refused}");
+        }
+    }
+    world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
+    let pod = Pod::new("pod", "node1").networks("bridge,second");
+    world.start(&[pod]).unwrap();
+}
+
+fn one_node(name: &str) -> World {
+    let world = World::up(name, |spec| spec.node(NodeSpec::new("node1").containerd(Containerd::V2)));
+    world.load(&[Archive::Ours]).unwrap();
+    world
+}
+
+fn install(world: &World, options: &[&str]) -> String {
+    let install = ["install", "multus", CHART, "--namespace", NAMESPACE];
+    world.helm(Helm::V4, &[install.as_slice(), options].concat()).unwrap()
+}
+
+fn make_read_only(world: &World, folder: &str) {
+    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"";
+    world.node("node1").machine().run("sh", &["-c", script, folder]).unwrap();
+}
+
+/// Where a person looks first: the pods' status and their events.
+fn wait_for_words(world: &World, words: &[&str]) {
+    let mut seen = String::new();
+    let waited = wait::until("a message", Duration::from_secs(90), || {
+        seen = world
+            .kubectl(&["-n", NAMESPACE, "describe", "pods", "--selector=app=multus"])
+            .unwrap_or_default();
+        words.iter().all(|word| seen.contains(word)).then_some(())
+    });
+    assert!(waited.is_ok(), "{words:?} are in neither status nor events:\n{seen}");
+}

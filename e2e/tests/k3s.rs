@@ -1,0 +1,53 @@
+//! The user's document, section 5: k3s. Its folders are those of old releases, and must do on new ones too.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use e2e::install::{OUR_IMAGE, USERS_K3S_VALUES, USERS_VALUES};
+use e2e::{Archive, Pair, World};
+use testbed::cluster::{Containerd, Helm, Layout, NodeSpec};
+
+#[test]
+fn values_multus_k3s_alone() {
+    let world = up("k3s-alone");
+    follow(&world, Helm::V4, &["-f", USERS_K3S_VALUES]);
+}
+
+#[test]
+fn both_files_with_our_image() {
+    let world = up("k3s-both-ours");
+    follow(&world, Helm::V3, &["-f", USERS_VALUES, "-f", USERS_K3S_VALUES, "--set", OUR_IMAGE]);
+}
+
+/// The tag is another than in the document: v4.0.0 of upstream's cannot be built.
+#[test]
+fn both_files_with_upstreams_image() {
+    let world = up("k3s-both-upstream");
+    world.load(&[Archive::Upstream("v4.3.0")]).unwrap();
+    follow(&world, Helm::V4, &["-f", USERS_VALUES, "-f", USERS_K3S_VALUES, "--set", "image.tag=v4.3.0"]);
+}
+
+fn up(name: &str) -> World {
+    let world = World::up(name, |spec| {
+        spec.suffix("+k3s1")
+            .node(NodeSpec::k3s("old").layout(Layout::K3sOld).containerd(Containerd::Debian))
+            .node(NodeSpec::k3s("new"))
+    });
+    world.load(&[Archive::Ours, Archive::Plugins]).unwrap();
+    world
+}
+
+fn follow(world: &World, helm: Helm, options: &[&str]) {
+    let before = bundled(world);
+    world.install(helm, options).unwrap();
+    let pair = Pair::start(world, "pair");
+    world.plain_pods_start().unwrap();
+    pair.end(world);
+    assert_eq!(bundled(world), before, "k3s' own plugins must stay as they are");
+}
+
+/// What k3s brought, with what each link leads to, as a node sees it.
+fn bundled(world: &World) -> Vec<String> {
+    let nodes = world.cluster().nodes().iter();
+    let list = "cd \"$0\" && for plugin in bandwidth bridge firewall flannel host-local loopback portmap; do \
+                readlink -f $plugin; sha256sum <$plugin; done";
+    nodes.map(|node| node.machine().run("sh", &["-c", list, node.bin_dir()]).unwrap()).collect()
+}

@@ -1,0 +1,148 @@
+//! Upgrade, rollback, uninstall and reinstall while pods come and go.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use e2e::install::{DAEMON_SET, OUR_IMAGE};
+use e2e::networks::{BRIDGE, SECOND_BRIDGE};
+use e2e::{Archive, Churn, Leftovers, NAMESPACE, Pod, Tally, World};
+use testbed::cluster::{Containerd, Helm, NodeSpec};
+use testbed::wait;
+
+const NETWORKS: [&str; 2] = ["bridge", "second"];
+/// A second tag of our image stands for the next release.
+const NEXT: &str = "v4.0.1";
+
+#[test]
+fn with_our_image_no_pod_notices() {
+    let world = up("life-ours", &[Archive::Ours]);
+    tag_next(&world);
+    let install = || world.install(Helm::V4, &["--set", OUR_IMAGE]).unwrap();
+    install();
+    world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
+
+    let (_, tally) = Churn::beside(&world, NETWORKS, |churn| {
+        churn.pods(4)?;
+        for options in [
+            ["--set", "resources.requests.cpu=20m"].as_slice(),
+            &["--set", "image.tag=v4.0.1"],
+            &["--set", "config.log.level=debug"],
+        ] {
+            world.upgrade(Helm::V4, options)?;
+            churn.pods(2)?;
+        }
+        world.helm(Helm::V4, &["rollback", "multus", "1", "--namespace", NAMESPACE])?;
+        world.rollout(DAEMON_SET)?;
+        churn.pods(2)?;
+        world.kubectl(&["-n", NAMESPACE, "rollout", "restart", &format!("daemonset/{DAEMON_SET}")])?;
+        world.rollout(DAEMON_SET)?;
+        churn.pods(2)
+    })
+    .unwrap();
+    assert!(tally.is_clean(), "{tally}");
+    Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
+
+    let stays: Vec<_> = world
+        .cluster()
+        .nodes()
+        .iter()
+        .map(|node| Pod::new(&format!("stays-{}", node.name()), node.name()).networks(NETWORKS.join(",")))
+        .collect();
+    world.start(&stays).unwrap();
+    world.uninstall(Helm::V4).unwrap();
+    world.plain_pods_start().unwrap();
+    for pod in &stays {
+        assert!(world.interfaces(&pod.name).unwrap().contains_key("net2"), "{} lost its networks", pod.name);
+    }
+
+    install();
+    world.delete(&stays).unwrap();
+    Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
+    world.uninstall(Helm::V4).unwrap();
+    world.plain_pods_start().unwrap();
+    Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
+    nothing_of_ours_is_left(&world);
+}
+
+/// After an uninstall, pods that still run end without help: their DEL frees what they have.
+#[test]
+fn pods_that_outlive_the_install_end_cleanly() {
+    let world = up("life-outlive", &[Archive::Ours]);
+    world.install(Helm::V3, &["--set", OUR_IMAGE]).unwrap();
+    world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
+    let pod = Pod::new("outlives", "node1").networks(NETWORKS.join(","));
+    world.start(std::slice::from_ref(&pod)).unwrap();
+    world.uninstall(Helm::V3).unwrap();
+    world.delete(&[pod]).unwrap();
+    Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
+    world.plain_pods_start().unwrap();
+}
+
+/// What upstream's images do in the same course is shown; that they do their work after each step is asserted.
+#[test]
+fn between_upstreams_images_and_ours() {
+    let world =
+        up("life-engines", &[Archive::Ours, Archive::Upstream("v4.2.4"), Archive::Upstream("v4.3.0")]);
+    let upstream = "image.repository=ghcr.io/k8snetworkplumbingwg/multus-cni";
+    world.install(Helm::V4, &["--set", upstream, "--set", "image.tag=v4.2.4"]).unwrap();
+    world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
+    for (step, options) in [
+        ("upstream thin v4.2.4 to v4.3.0", ["--set", upstream, "--set", "image.tag=v4.3.0"]),
+        ("upstream thin to thick", ["--set", upstream, "--set", "image.tag=v4.3.0-thick"]),
+        ("upstream thick to ours", ["--set", OUR_IMAGE, "--set", "image.tag=v4.0.0"]),
+        ("ours to upstream thin", ["--set", upstream, "--set", "image.tag=v4.3.0"]),
+    ] {
+        let (_, tally) = Churn::beside(&world, NETWORKS, |churn| {
+            churn.pods(2)?;
+            world.upgrade(Helm::V4, &options)?;
+            churn.pods(4)
+        })
+        .unwrap();
+        show(step, &tally);
+        let after = Pod::new("after", "node1").networks(NETWORKS.join(","));
+        world.start(std::slice::from_ref(&after)).unwrap();
+        assert!(world.interfaces("after").unwrap().contains_key("net2"), "{step}: no networks afterwards");
+        world.delete(&[after]).unwrap();
+    }
+}
+
+fn up(name: &str, archives: &[Archive]) -> World {
+    let world = World::up(name, |spec| {
+        spec.node(NodeSpec::new("node1")).node(NodeSpec::new("node2").containerd(Containerd::V2))
+    });
+    world.load(archives).unwrap();
+    world
+}
+
+fn tag_next(world: &World) {
+    for node in world.cluster().nodes() {
+        let name = "ghcr.io/multus-rs/multus-rs";
+        let tagged =
+            node.ctr().args(["images", "tag", &format!("{name}:v4.0.0"), &format!("{name}:{NEXT}")]).output();
+        assert!(tagged.unwrap().status.success());
+    }
+}
+
+/// Files of ours go a moment after the DaemonSet has; the CRD stays by its keep policy.
+fn nothing_of_ours_is_left(world: &World) {
+    for node in world.cluster().nodes() {
+        let list = format!(
+            "ls {} | grep -v ^10-; ls {} | grep -i multus; ls -d /run/multus/* 2>/dev/null",
+            node.conf_dir(),
+            node.bin_dir()
+        );
+        let mut left = String::new();
+        let waited = wait::until("no file of ours", Duration::from_secs(30), || {
+            left = node.machine().run("sh", &["-c", &format!("{{ {list}; }} || :")]).unwrap_or_default();
+            left.trim().is_empty().then_some(())
+        });
+        assert!(waited.is_ok(), "left on {}: {left}", node.name());
+    }
+    let crd = "network-attachment-definitions.k8s.cni.cncf.io";
+    world.kubectl(&["get", "crd", crd]).unwrap();
+}
+
+fn show(step: &str, tally: &Tally) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{step}: {tally}");
+}
