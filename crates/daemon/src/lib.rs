@@ -3,8 +3,20 @@
 //! It runs no plugin and touches no namespace; whatever attaches happens in the shim, on the host. What it knows of the cluster
 //! and where records go is behind one trait, [`Backend`]; the server in front of it knows nothing of Kubernetes.
 //!
-//! Start reading at [`Backend`].
+//! Start reading at [`Backend`], then at [`Kube`], which is the one over a Kubernetes API server.
 
 mod backend;
+mod bare;
+mod cache;
+mod counts;
+mod kube;
+mod metrics;
+mod queue;
+mod server;
+mod socket;
 
 pub use backend::{Backend, Devices};
+pub use kube::{Kube, Options, STALENESS_BOUND, SharedLog};
+pub use queue::EventMode;
+pub use server::{Server, ServerOptions};
+pub use socket::{Lost, Socket, SocketError};
