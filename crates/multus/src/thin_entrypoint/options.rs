@@ -205,6 +205,16 @@ impl Options {
         self.bin_dirs.iter().map(installed).collect()
     }
 
+    /// What `install_multus`, in an init container of the same image, puts beside it.
+    pub(crate) fn companions(&self) -> Vec<Program> {
+        if self.skip_binary {
+            return Vec::new();
+        }
+        let installed =
+            |dir: &PathBuf| Program::new(self.bin_file.with_file_name("passthru"), dir.join("passthru"));
+        self.bin_dirs.iter().map(installed).collect()
+    }
+
     /// The folder beside the configuration that no runtime reads.
     pub(crate) fn own_dir(&self) -> PathBuf {
         self.conf_dir.join("multus.d")

@@ -32,7 +32,7 @@ pub(crate) fn remove(installation: &mut Installation<'_>) -> String {
         removed.push(options.own_dir());
     }
     let usage = Usage::of(&options.journals, &options.runtime_cache);
-    for program in programs {
+    for program in programs.iter_mut().chain(&mut options.companions()) {
         match executable(program, &usage) {
             Ok(true) => removed.push(program.path().to_owned()),
             Ok(false) => {}

@@ -209,6 +209,10 @@ fn another_installs_configuration_and_what_lies_beside_it_stay() {
 fn the_program_goes_when_nothing_on_the_node_names_it() {
     for (journal, left) in [(false, false), (true, true)] {
         let scene = Scene::new();
+        for (file, text) in [("passthru", "passthru"), ("bin/passthru", "passthru"), ("bin/bridge", "bridge")]
+        {
+            fs::write(scene.node.path(file), text).unwrap();
+        }
         fs::create_dir_all(scene.node.path("cni/multus")).unwrap();
         fs::create_dir_all(scene.node.path("cni/results")).unwrap();
         if journal {
@@ -218,8 +222,11 @@ fn the_program_goes_when_nothing_on_the_node_names_it() {
             scene.delete_daemon_set();
             heard.wait_for("has been deleted");
         });
-        assert_eq!(scene.node.path("bin/multus").exists(), left, "{last}");
-        assert_eq!(last.contains("1 pods have a journal"), left, "{last}");
+        for program in ["bin/multus", "bin/passthru"] {
+            assert_eq!(scene.node.path(program).exists(), left, "{last}");
+        }
+        assert!(scene.node.path("bin/bridge").exists(), "not of this image");
+        assert_eq!(last.matches("1 pods have a journal").count(), if left { 2 } else { 0 }, "{last}");
         assert_eq!(last.ends_with("left on it: nothing"), !left, "{last}");
     }
 }

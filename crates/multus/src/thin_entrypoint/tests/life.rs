@@ -1,7 +1,5 @@
 //! Settings, other installs, restarts, upgrades and probes.
 
-use std::os::unix::fs::PermissionsExt;
-
 use super::super::health::troubles;
 use super::*;
 
@@ -291,24 +289,23 @@ fn mount(arguments: &[&str]) {
 #[test]
 fn a_directory_that_cannot_be_written_is_named_with_what_to_set_and_the_configuration_stays() {
     for (dir, value) in [("bin", "cni.binDir"), ("net.d", "cni.configDir")] {
-        let node = Node::with_primary("10-testcni.conf", OLD_PRIMARY);
+        let node = Node::new();
+        let path = node.path(dir).display().to_string();
+        mount(&["mount", "-t", "tmpfs", "tmpfs", &path]);
+        node.write("10-testcni.conf", OLD_PRIMARY);
         let say = node.say();
         drop(installed(&node, &["--owner=a/b"], &say));
         let text = node.conf("00-multus.conf");
-        fs::write(node.path("multus"), "newer").unwrap();
-        if dir == "net.d" {
-            fs::copy(node.path("multus"), node.path("bin/multus")).unwrap();
-            let mode = fs::metadata(node.path("multus")).unwrap().permissions().mode();
-            fs::set_permissions(node.path("bin/multus"), fs::Permissions::from_mode(mode)).unwrap();
+        if dir == "bin" {
+            fs::write(node.path("multus"), "newer").unwrap();
         }
-        let path = node.path(dir).display().to_string();
-        mount(&["mount", "--bind", &path, &path]);
-        mount(&["mount", "-o", "remount,bind,ro", &path]);
+        mount(&["mount", "-o", "remount,ro", &path]);
         let flags = ["--owner=a/b", "--multus-log-level=debug"];
         let ended = keep(node.options(&flags), &Stop::by_hand().unwrap().0, &|_| {});
+        let found = node.conf("00-multus.conf");
         mount(&["umount", &path]);
         let error = ended.unwrap_err();
         assert!(error.contains("Read-only file system") && error.contains(value), "{error}");
-        assert_eq!(node.conf("00-multus.conf"), text);
+        assert_eq!(found, text);
     }
 }
