@@ -128,7 +128,7 @@ impl Client {
                         wait = asked_pause(&answer).unwrap_or(pause);
                         last = Some(message_of(&answer));
                     }
-                    _ => return Err(refused(request, &answer)),
+                    code => return Err(told(request, code, message_of(&answer))),
                 },
             }
             if Instant::now() + wait >= deadline {
@@ -161,10 +161,7 @@ impl Client {
             return Ok(response.into_body());
         }
         let answer = whole(response).await.map_err(failed)?;
-        Err(match answer.status.as_u16() {
-            429 | 500..=599 => Error::unavailable(&request.attempt, message_of(&answer)),
-            _ => refused(request, &answer),
-        })
+        Err(told(request, answer.status.as_u16(), message_of(&answer)))
     }
 
     async fn once(&self, request: &Request) -> Result<Answer, Failure> {
@@ -272,12 +269,13 @@ fn asked_pause(answer: &Answer) -> Option<Duration> {
     Some(Duration::from_secs(seconds).clamp(FIRST_PAUSE, LONGEST_PAUSE))
 }
 
-/// An answer that says that the request cannot be done.
-fn refused(request: &Request, answer: &Answer) -> Error {
+/// What an answer that is no success, or a watch's last word, means.
+pub(crate) fn told(request: &Request, code: u16, message: String) -> Error {
     let attempt = request.attempt.clone();
-    match answer.status.as_u16() {
-        code @ (401 | 403) => Error::Denied { attempt, reason: message_of(answer), code },
-        code => Error::Refused { attempt, code, message: message_of(answer) },
+    match code {
+        401 | 403 => Error::Denied { attempt, reason: message, code },
+        429 | 500..=599 => Error::Unavailable { attempt, reason: message },
+        _ => Error::Refused { attempt, code, message },
     }
 }
 

@@ -290,16 +290,24 @@ fn take<T: DeserializeOwned>(
     sink: &mut impl FnMut(Event<T>) -> ControlFlow<()>,
     flow: &mut ControlFlow<()>,
 ) -> Result<(), Error> {
-    let Piece::Whole(line) = line else {
-        // Whose it is cannot be said, so what was told of it cannot be corrected but by listing everything again.
-        tell(line, Kind::Changed, sink, flow);
-        return Err(outdated(request, "a change was too large to read"));
+    let event = match line {
+        Piece::Whole(line) => stream::event(line),
+        Piece::TooLarge(bytes) => Err(format!("a change of {bytes} bytes is too large")),
     };
-    let (kind, object) = stream::event(line).map_err(|reason| unreadable(request, &reason))?;
+    let (kind, object) = match event {
+        Ok(event) => event,
+        Err(reason) => {
+            // Whose it is cannot be said, so what was told of it cannot be corrected but by listing everything again.
+            if flow.is_continue() {
+                *flow = sink(Event::PassedOver(reason.clone()));
+            }
+            return Err(outdated(request, &reason));
+        }
+    };
     match kind {
         Kind::Error => {
             let (code, message) = stream::status(object);
-            return Err(Error::Refused { attempt: request.attempt.clone(), code, message });
+            return Err(crate::client::told(request, code, message));
         }
         Kind::Bookmark if flow.is_continue() => *flow = sink(Event::Current),
         Kind::Bookmark => {}

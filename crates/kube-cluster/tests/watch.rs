@@ -256,7 +256,7 @@ fn an_object_that_is_too_large_is_passed_over_and_all_listed_again() {
     bed.api.add_nad_with("a", "huge", &"x".repeat(4 << 20));
     bed.api.add_nad_with("a", "small", "{}");
     let told = next(&watch);
-    assert!(told.starts_with("passed over: an object of 41"), "{told}");
+    assert!(told.starts_with("passed over: a change of 41"), "{told}");
     assert_eq!(next(&watch), "listing");
     let told = next(&watch);
     assert!(told.starts_with("passed over: an object of 41"), "{told}");
@@ -277,14 +277,31 @@ fn a_change_that_cannot_be_read_means_listing_again() {
 }
 
 #[test]
-fn a_line_that_is_no_event_ends_the_watch_and_not_the_program() {
+fn an_error_in_the_middle_of_a_watch_is_told_as_what_it_is() {
+    let bed = bed(FakeApi::tls().unwrap());
+    let watch = nads(&bed);
+    expect(&watch, &["listing", "complete", "current"]);
+    let error =
+        |code: u16| format!("{{\"type\":\"ERROR\",\"object\":{{\"code\":{code},\"message\":\"etcd\"}}}}\n");
+    bed.api.tell_watches(&error(500));
+    let Some(Event::Lost(Error::Unavailable { .. })) = watch.next_within(Duration::from_secs(30)) else {
+        panic!("a server that cannot is unavailable")
+    };
+    bed.api.expire_watches();
+    until(&watch, "complete");
+    expect(&watch, &["current"]);
+    bed.api.tell_watches(&error(403));
+    until(&watch, "lost: watch network-attachment-definitions: etcd");
+}
+
+#[test]
+fn a_line_that_is_no_event_means_listing_again() {
     let bed = bed(FakeApi::tls().unwrap());
     let watch = nads(&bed);
     expect(&watch, &["listing", "complete", "current"]);
     bed.api.tell_watches("nonsense\n");
-    assert!(
-        next(&watch).starts_with("lost: watch network-attachment-definitions: the answer cannot be read")
-    );
+    assert!(next(&watch).starts_with("passed over: expected"));
+    expect(&watch, &["listing", "complete", "current"]);
     bed.api.add_nad_with("a", "one", "{}");
     until(&watch, "found one");
 }
