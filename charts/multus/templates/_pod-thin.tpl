@@ -134,7 +134,8 @@ calls `multus` itself; nothing of a pod's networking runs in here.
 {{- $paths := include "multus.thin.paths" . | fromJson -}}
 {{ include "multus.hostFolder" (dict "name" "cni" "path" $node.configDir) }}
 {{ include "multus.hostFolder" (dict "name" "cnibin" "path" $paths.binOnHost) }}
-{{- if eq $paths.alsoBin "/host/opt/cni/also-bin" }}
+{{- /* Upstream's has an installer of its own for the second folder. */ -}}
+{{- if and $paths.alsoBinOnHost (or (eq (include "multus.engine" .) "upstream") (eq $paths.alsoBin "/host/opt/cni/also-bin")) }}
 {{ include "multus.hostFolder" (dict "name" "also-cnibin" "path" $paths.alsoBinOnHost) }}
 {{- end }}
 {{- with $node.followLinks }}
