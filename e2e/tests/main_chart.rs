@@ -29,7 +29,7 @@ fn the_main_chart_brings_multus_and_leaves_it_out() {
         let listed = ["-n", NAMESPACE, "get", "daemonset", DAEMON_SET, "--ignore-not-found"];
         assert_eq!(world.kubectl(&listed).unwrap(), "", "multus.enabled: false installs it all the same");
 
-        world.helm(helm, &["upgrade", "main", &chart]).unwrap();
+        world.helm(helm, &["upgrade", "main", &chart, "--reset-values"]).unwrap();
         world.rollout(DAEMON_SET).unwrap();
         Pair::start(&world, "pair").end(&world);
 
