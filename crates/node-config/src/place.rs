@@ -43,6 +43,12 @@ impl Place {
         &self.names
     }
 
+    /// Whether there is a configuration of multus, whosever and in whatever state.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        !self.files().is_empty()
+    }
+
     /// What is of multus in the directory: marked, whatever it is called, or called as ours is.
     fn files(&self) -> Vec<(String, Owner)> {
         let candidates = candidates(&self.dir).into_iter().filter_map(|name| {

@@ -139,6 +139,7 @@ fn what_is_wrong_is_told() {
         assert!(place.trouble().is_some_and(|told| told.contains(text)), "{text}: {:?}", place.trouble())
     };
     trouble("there is no configuration");
+    assert!(!place.is_taken());
     place.put(&wanted).unwrap();
     assert_eq!(place.trouble(), None);
     node.write("10-flannel.conflist", NEW);
@@ -150,6 +151,7 @@ fn what_is_wrong_is_told() {
     fs::remove_file(node.path("00-multus.conf")).unwrap();
     node.write("00-multus.conflist", "");
     trouble("damaged");
+    assert!(place.is_taken());
     node.write("00-multus.conflist", &wanted.text.replace("multus-cni", "other-cni"));
     trouble("changed");
     node.write("00-multus.conflist", &generated("", NEW).text);

@@ -206,6 +206,23 @@ fn another_installs_configuration_and_what_lies_beside_it_stay() {
 }
 
 #[test]
+fn a_copied_configuration_goes_unless_somebody_has_changed_it() {
+    for (changed, left) in [(false, false), (true, true)] {
+        let node = Node::new();
+        let source = node.path("70-mine.conf");
+        fs::write(&source, OLD_PRIMARY).unwrap();
+        let flag = format!("--multus-conf-file={}", source.display());
+        let say = node.say();
+        let mut ours = installed(&node, &[FLAGS[0], FLAGS[1], &flag], &say);
+        if changed {
+            node.write("70-mine.conf", NEW_PRIMARY);
+        }
+        let words = super::super::uninstall::remove(&mut ours);
+        assert_eq!(node.path("net.d/70-mine.conf").exists(), left, "{words}");
+    }
+}
+
+#[test]
 fn the_program_goes_when_nothing_on_the_node_names_it() {
     for (journal, left) in [(false, false), (true, true)] {
         let scene = Scene::new();

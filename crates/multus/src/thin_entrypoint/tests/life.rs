@@ -102,9 +102,13 @@ fn after_a_restart_without_the_primary_the_last_one_is_used() {
     drop(installed(&node, &["--owner=a/b"], &say));
     let text = node.conf("00-multus.conflist");
     fs::remove_file(node.path("net.d/10-flannel.conflist")).unwrap();
-    // Somebody has taken ours away too, and another network's file is there first.
+    // Somebody has taken ours away too.
     fs::remove_file(node.path("net.d/00-multus.conflist")).unwrap();
+    drop(installed(&node, &["--owner=a/b"], &say));
+    assert_eq!(node.conf("00-multus.conflist"), text);
+    // Another network's file is there first, and ours damaged.
     node.write("20-calico.conflist", CALICO);
+    node.write("00-multus.conflist", "");
     let mut installation = installed(&node, &["--owner=a/b"], &say);
     assert_eq!(node.conf("00-multus.conflist"), text);
     assert!(node.has_said("10-flannel.conflist, the primary network until now, is not there"));
@@ -118,6 +122,19 @@ fn after_a_restart_without_the_primary_the_last_one_is_used() {
         node.conf("00-multus.conf").contains("k8s-pod-network"),
         "a network that is named is not waited for"
     );
+}
+
+#[test]
+fn what_the_runtime_uses_already_is_not_exchanged_for_what_was_there_once() {
+    let node = Node::with_primary("10-flannel.conflist", FLANNEL);
+    let say = node.say();
+    drop(installed(&node, &["--owner=a/b"], &say));
+    for file in ["10-flannel.conflist", "00-multus.conflist"] {
+        fs::remove_file(node.path("net.d").join(file)).unwrap();
+    }
+    node.write("20-calico.conflist", CALICO);
+    installed(&node, &["--owner=a/b"], &say);
+    assert!(node.conf("00-multus.conf").contains("k8s-pod-network"));
 }
 
 #[test]
