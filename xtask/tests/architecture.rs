@@ -103,7 +103,10 @@ fn each_crate_depends_only_on_those_before_it() {
         ("node-config", &["libcni", "plan"]),
         ("plugin-process", &["libcni", "plan", "attach", "engine"]),
         ("protocol", &["libcni", "plan", "attach", "engine"]),
-        ("daemon", &["libcni", "plan", "attach", "engine", "protocol", "kube-cluster", "node-config"]),
+        (
+            "daemon",
+            &["libcni", "plan", "attach", "engine", "plugin-process", "protocol", "kube-cluster", "node-config"],
+        ),
         ("multus-shim", &["libcni", "plan", "attach", "engine", "plugin-process", "protocol"]),
         (
             "multus",

@@ -8,15 +8,21 @@
 mod backend;
 mod bare;
 mod cache;
+mod config;
 mod counts;
 mod kube;
+mod log;
 mod metrics;
 mod queue;
+mod run;
 mod server;
 mod socket;
 
 pub use backend::{Backend, Devices};
+pub use config::{Config, ConfigError, LogConfig, PerNodeCertificate};
 pub use kube::{Kube, Options, STALENESS_BOUND, SharedLog};
+pub use log::{Format, Lines};
 pub use queue::EventMode;
+pub use run::{RunError, Running, Settings};
 pub use server::{Server, ServerOptions};
 pub use socket::{Lost, Socket, SocketError};

@@ -15,7 +15,7 @@ use libcni::skel::{self, Call};
 use libcni::{CniError, SUPPORTED, Verb};
 use plan::NetConf;
 
-pub use log::ProcessLog;
+pub use log::{LogFile, ProcessLog};
 
 /// A netconf with all that a runtime hands over is some kilobytes; a pod's annotations are limited to 256 KiB.
 const LARGEST_STDIN: u64 = 16 << 20;

@@ -7,7 +7,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,6 +72,39 @@ impl Log for ProcessLog {
         if let Some(mut file) = self.file.as_ref() {
             let _ = file.write_all(line.as_bytes());
         }
+    }
+}
+
+/// A log file of a process that stays: rotated while it is written.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    options: LogOptions,
+    file: File,
+}
+
+impl LogFile {
+    /// Opens the file, and its folders.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path, options: LogOptions) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), options, file: open(path, options)? })
+    }
+
+    /// Appends a line; to a new file where this one is full, or was moved away.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&mut self, line: &str) -> io::Result<()> {
+        let moved = || -> io::Result<bool> {
+            let (own, there) = (self.file.metadata()?, fs::metadata(&self.path)?);
+            Ok((own.dev(), own.ino()) != (there.dev(), there.ino()))
+        };
+        if too_large(&self.path, self.options) || moved().unwrap_or(true) {
+            self.file = open(&self.path, self.options)?;
+        }
+        self.file.write_all(line.as_bytes())
     }
 }
 
@@ -209,6 +242,20 @@ mod tests {
         assert_eq!(name, dir.path().join("multus-2026-01-02T03-04-05.678.log"), "as lumberjack names them");
         assert!(fs::metadata(&backups[1]).unwrap().len() < 1 << 16);
         assert!(dir.path().join("multus-notes.log").exists());
+    }
+
+    #[test]
+    fn q35_a_file_is_rotated_while_it_is_written_and_followed_when_it_is_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/daemon.log");
+        let options = LogOptions { max_size: 1, max_age: 0, max_backups: 0, compress: false };
+        let mut log = LogFile::open(&path, options).unwrap();
+        log.append(&format!("{}\n", "x".repeat(1 << 20))).unwrap();
+        log.append("second\n").unwrap();
+        assert_eq!((lines(&path), backups(&path).unwrap().len()), (vec!["second".to_owned()], 1));
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        log.append("third\n").unwrap();
+        assert_eq!(lines(&path), ["third"]);
     }
 
     #[test]
