@@ -120,3 +120,6 @@ async fn tell(shared: &Shared, pod: &PodRef, networks: &[String]) {
         Err(error) => shared.log.line(Level::Error, format_args!("{error}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ pub type SharedLog = Arc<dyn Log + Send + Sync>;
 
 /// The cluster as this node sees it.
 pub struct Kube {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     options: Options,
     _tasks: JoinSet<()>,
 }
