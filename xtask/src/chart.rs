@@ -24,8 +24,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     let helm = Helm::four()?;
     let mut files = Files::new();
-    // First, since Helm reads it when it renders.
-    files.extend(schema_of_values()?);
+    // First, since Helm reads them when it renders.
+    files.extend(of_values()?);
     if !check {
         write(&files)?;
     }
@@ -41,7 +41,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     write(&files)
 }
 
-fn schema_of_values() -> Result<Files> {
+/// The schema, and the defaults in a form that templates can read: they do not see `values.yaml` itself.
+fn of_values() -> Result<Files> {
     let dir = chart::dir("multus");
     let read = |name: &str| {
         let path = dir.join(name);
@@ -50,7 +51,12 @@ fn schema_of_values() -> Result<Files> {
     let entries = values::read(&read("values.yaml")?).context("values.yaml")?;
     let renamed = serde_saphyr::from_str(&read("files/renamed.yaml")?).context("files/renamed.yaml")?;
     let schema = schema::of(&entries, &renamed)?;
-    Ok(Files::from([(dir.join("values.schema.json"), serde_json::to_string_pretty(&schema)? + "\n")]))
+    let defaults: BTreeMap<_, _> =
+        values::flat(&entries).into_iter().map(|(path, entry)| (path, &entry.default)).collect();
+    Ok(Files::from([
+        (dir.join("values.schema.json"), serde_json::to_string_pretty(&schema)? + "\n"),
+        (dir.join("files/defaults.json"), serde_json::to_string_pretty(&defaults)? + "\n"),
+    ]))
 }
 
 fn write(files: &Files) -> Result<()> {

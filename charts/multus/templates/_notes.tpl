@@ -1,6 +1,7 @@
 {{/* What a person reads after an install or an upgrade. */}}
 
 {{- define "multus.notes" -}}
+{{- include "multus.defaults" . -}}
 {{- $node := include "multus.node" . | fromJson -}}
 {{- $namespace := include "multus.namespace" . -}}
 {{- $upstream := eq (include "multus.engine" .) "upstream" -}}

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use chart::helm::Helm;
 use chart::{case, values};
 use serde_json::Value;
 
@@ -100,5 +101,31 @@ fn the_charts_carry_the_version_that_main_charts_name() {
             metadata.contains("\nversion: 4.0.0\n") && metadata.contains("\nappVersion: v4.0.0\n"),
             "{name}"
         );
+    }
+}
+
+/// `--set resources=null` is how a value of an earlier file is taken back.
+#[test]
+fn a_value_that_is_taken_back_by_null_is_as_if_nobody_had_set_it() {
+    let entries = values::read(&read("values.yaml")).unwrap();
+    let mut nothing = Value::Null;
+    for (path, _) in values::flat(&entries) {
+        let mut section = &mut nothing;
+        for key in path.split('.') {
+            section = &mut section[key];
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nothing.yaml");
+    fs::write(&file, nothing.to_string()).unwrap();
+    for helm in Helm::both().unwrap() {
+        let render = |more: &[&str]| {
+            let arguments = [&["--kube-version", "v1.34.4"], more].concat();
+            let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+            let said = helm.template(&chart::dir("multus"), &arguments).unwrap();
+            assert!(said.success, "{}", said.stderr);
+            said.stdout
+        };
+        assert_eq!(render(&["--values", file.to_str().unwrap()]), render(&[]), "Helm {}", helm.major);
     }
 }
