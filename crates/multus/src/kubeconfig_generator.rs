@@ -129,7 +129,7 @@ fn kubeconfig_text(access: &Access, pem: &Path) -> String {
 }
 
 /// A duration as Go writes it: `1h30m`, `1.5h`, `600s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("cert-duration {text:?} is no duration, such as 24h or 10m");
     let mut rest = text;
     let mut seconds = 0.0;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `multus`, or anything not listed | the CNI plugin, with an API server or a directory of manifests behind it |
 //! | `thin_entrypoint` | installs the plugin, its kubeconfig and its configuration on a node, and keeps them right |
+//! | `multus-daemon` | answers the plugin of thick mode, `multus-shim`, and keeps the node's configuration right |
 //! | `install_multus` | copies the plugin to the node |
 //! | `install_plugins` | copies plugins to the node that its own set lacks |
 //! | `copy_primary` | copies the primary network's configuration, for old releases of upstream's `thin_entrypoint` |
@@ -18,6 +19,7 @@ mod copy_primary;
 mod install_multus;
 mod install_plugins;
 mod kubeconfig_generator;
+mod multus_daemon;
 mod thin;
 mod thin_entrypoint;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let called = arguments.next().unwrap_or_default();
     let arguments: Vec<String> = arguments.collect();
     match Path::new(&called).file_name().and_then(|name| name.to_str()) {
+        Some("multus-daemon") => multus_daemon::run(&arguments),
         Some("thin_entrypoint") => thin_entrypoint::run(&arguments),
         Some("install_multus") => install_multus::run(&arguments),
         Some("install_plugins") => install_plugins::run(&arguments),

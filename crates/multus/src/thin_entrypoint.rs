@@ -7,13 +7,13 @@
 //!
 //! Start reading at [`run`], then `install.rs` and `daemon_set.rs`.
 
-mod daemon_set;
-mod definition;
+pub(crate) mod daemon_set;
+pub(crate) mod definition;
 pub(crate) mod flags;
 mod health;
-mod install;
+pub(crate) mod install;
 mod kubeconfig;
-mod options;
+pub(crate) mod options;
 mod spool;
 pub(crate) mod stop;
 mod uninstall;
@@ -131,7 +131,7 @@ fn session(options: &Options) -> Result<Option<Arc<Session>>, Failure> {
     Ok(Some(Arc::new(session)))
 }
 
-fn definition(options: &Options, session: Option<&Arc<Session>>) -> Option<Definition> {
+pub(crate) fn definition(options: &Options, session: Option<&Arc<Session>>) -> Option<Definition> {
     let (namespace, name) = options.wish.definition()?;
     Some(Definition::follow(Arc::clone(session?), namespace, name))
 }
@@ -186,7 +186,7 @@ fn drain(mut spool: Spool, say: Say<'_>, ended: &Receiver<()>) {
 }
 
 /// With `--daemonset`: what is installed goes if the install does, and stays if only this process does.
-fn finish(installation: &mut Installation<'_>, watcher: &Watcher, say: Say<'_>) {
+pub(crate) fn finish(installation: &mut Installation<'_>, watcher: &Watcher, say: Say<'_>) {
     match installation.has_turn() {
         Ok(true) => {}
         Ok(false) => return say("ending; a newer pod of this install keeps the node"),

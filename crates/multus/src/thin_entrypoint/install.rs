@@ -92,6 +92,9 @@ impl<'a> Installation<'a> {
         }
         // Not before the program could be installed: another pod of this install may do well on its own.
         self.turn = Some(Turn::take(self.options.own_dir().join("turn"))?);
+        if !self.options.thin {
+            return Ok(());
+        }
         file::create_dir(&self.options.multus_conf_dir).map_err(|source| Error::Io {
             attempt: format!("create {}", self.options.multus_conf_dir.display()),
             source,
@@ -134,7 +137,7 @@ impl<'a> Installation<'a> {
                 ));
             }
         }
-        if kubeconfig::follow(&self.options)? {
+        if self.options.thin && kubeconfig::follow(&self.options)? {
             (self.say)("CA or SA token changed - recreating kubeconfig");
         }
         match self.options.conf_file.clone() {

@@ -108,6 +108,8 @@ pub(crate) struct Options {
     pub(crate) rename_primary: bool,
     pub(crate) skip_watch: bool,
     pub(crate) skip_binary: bool,
+    /// Whether the plugin itself speaks to the API server, and so needs a kubeconfig on the host. In thick mode the daemon does.
+    pub(crate) thin: bool,
     pub(crate) skip_tls_verify: bool,
     /// `proto://host:port` of the API server, or why it is not known; [`Options::check_files`] tells it after what is missing.
     pub(crate) server: Result<String, String>,
@@ -129,6 +131,27 @@ pub(crate) struct Own {
     pub(crate) name: String,
     /// The node's name.
     pub(crate) node: String,
+}
+
+impl Own {
+    /// Reads `NAMESPACE/NAME` of a DaemonSet.
+    pub(crate) fn parse(daemon_set: &str, node: String) -> Result<Self, String> {
+        // These become part of a path.
+        let is_name = |text: &str| {
+            text.starts_with(|first: char| first.is_ascii_alphanumeric())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        };
+        let names =
+            daemon_set.split_once('/').filter(|(namespace, name)| is_name(namespace) && is_name(name));
+        let (namespace, name) =
+            names.ok_or_else(|| format!("daemonset {daemon_set:?} is not NAMESPACE/NAME of a DaemonSet"))?;
+        if !is_name(&node) {
+            return Err(format!(
+                "node-name {node:?} is no node's name; daemonset needs it (set it from spec.nodeName)"
+            ));
+        }
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned(), node })
+    }
 }
 
 impl Options {
@@ -180,6 +203,7 @@ impl Options {
             rename_primary: values.is_on("rename-conf-file"),
             skip_watch: values.is_on("skip-config-watch"),
             skip_binary: values.is_on("skip-multus-binary-copy"),
+            thin: true,
             skip_tls_verify: values.is_on("skip-tls-verify"),
             server: server(environment),
             service_account: PathBuf::from(SERVICE_ACCOUNT),
@@ -237,6 +261,10 @@ impl Options {
                 .map(drop)
                 .map_err(|error| format!("{flag} is not found: stat {}: {error}", path.display()))
         };
+        if !self.thin {
+            found("cniConfigDir", &self.conf_dir)?;
+            return self.conf_file.as_ref().map_or(Ok(()), |file| found("multusConfigFile", file));
+        }
         found("cni-conf-dir", &self.conf_dir)?;
         let flags = std::iter::once("cni-bin-dir").chain(std::iter::repeat("additional-cni-bin-dir"));
         flags.zip(&self.bin_dirs).try_for_each(|(flag, dir)| found(flag, dir))?;
@@ -312,29 +340,17 @@ fn wish(values: &Values) -> Result<Wish, String> {
 }
 
 fn own(values: &Values) -> Result<Option<Own>, String> {
-    let (daemon_set, node) = (values.text("daemonset"), values.text("node-name"));
+    let daemon_set = values.text("daemonset");
     if daemon_set.is_empty() {
         return Ok(None);
     }
-    // These become part of a path.
-    let is_name = |text: &str| {
-        !text.is_empty()
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
-    };
-    let names = daemon_set.split_once('/').filter(|(namespace, name)| is_name(namespace) && is_name(name));
-    let (namespace, name) =
-        names.ok_or_else(|| format!("daemonset {daemon_set:?} is not NAMESPACE/NAME of a DaemonSet"))?;
-    if !is_name(&node) {
-        return Err(format!(
-            "node-name {node:?} is no node's name; daemonset needs it (set it from spec.nodeName)"
-        ));
-    }
+    let own = Own::parse(&daemon_set, values.text("node-name"))?;
     if values.is_on("cleanup-config-on-exit") {
         return Err("cleanup-config-on-exit removes the configuration at every end, daemonset keeps it until the DaemonSet is \
                     deleted; give one of them"
             .to_owned());
     }
-    Ok(Some(Own { namespace: namespace.to_owned(), name: name.to_owned(), node }))
+    Ok(Some(own))
 }
 
 /// The install's name. Without one, the configuration carries no mark, as upstream's.
