@@ -180,7 +180,7 @@ fn workflows_call_tasks_with_options_that_they_know() {
                 Options::parse(&rest[1..]).unwrap();
             }
             "image" => crate::image::check(rest).unwrap(),
-            "test" => assert!(rest.is_empty(), "{call:?}"),
+            "test" => assert!(rest.is_empty() || rest == ["advisories"], "{call:?}"),
             other => panic!("no workflow needs the task {other}: {call:?}"),
         }
     }
