@@ -1,0 +1,422 @@
+//! `multus-daemon` as a program: with an API server that has faults, a node's folders, and the shim's side of the socket.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use engine::{Cluster, PodRef, Query, Record, Recorded, spool};
+use plan::{NadLookup, NadRef};
+use protocol::message::Caller;
+use protocol::{SocketCluster, Versions, socket_path};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use testbed::apiserver::FakeApi;
+use testbed::wait::until;
+
+const LONG: Duration = Duration::from_secs(30);
+const PRIMARY: &str = r#"{"cniVersion":"1.0.0","name":"kindnet","plugins":[{"type":"ptp"}]}"#;
+
+struct Node {
+    dir: tempfile::TempDir,
+    api: FakeApi,
+}
+
+struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["net.d", "bin", "run", "image"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        fs::write(dir.path().join("net.d/10-kindnet.conflist"), PRIMARY).unwrap();
+        fs::write(dir.path().join("bin/multus-shim"), "shim").unwrap();
+        symlink(env!("CARGO_BIN_EXE_multus"), dir.path().join("image/multus-daemon")).unwrap();
+        let api = FakeApi::plain().unwrap();
+        api.write_kubeconfig(&dir.path().join("kubeconfig")).unwrap();
+        Self { dir, api }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn conf(&self) -> PathBuf {
+        self.path("net.d/00-multus.conf")
+    }
+
+    fn write_config(&self, more: Value) {
+        let mut config = json!({
+            "socketDir": self.path("run"), "cniConfigDir": self.path("net.d"), "shimDir": self.path("bin"),
+            "kubeconfig": self.path("kubeconfig"), "owner": "test/multus", "cniDir": self.path("cni"),
+        });
+        for (key, value) in more.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        fs::write(self.path("daemon-config.json"), config.to_string()).unwrap();
+    }
+
+    fn command(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(self.path("image/multus-daemon"));
+        command.arg("-config").arg(self.path("daemon-config.json")).args(flags).env_remove("CNI_COMMAND");
+        command.env("MULTUS_NODE_NAME", "node1");
+        command
+    }
+
+    /// Starts a daemon; what it says goes to a file of its own.
+    fn start(&self, name: &str) -> Daemon {
+        let log = self.path(name);
+        let file = fs::File::create(&log).unwrap();
+        let child = self.command(&[]).stderr(file).stdout(Stdio::null()).spawn().unwrap();
+        Daemon { child, log }
+    }
+
+    /// Starts one and waits until pods with networks can start.
+    fn started(&self) -> Daemon {
+        self.write_config(json!({}));
+        let daemon = self.start("log");
+        daemon.wait("the configuration", || self.conf().exists().then_some(()));
+        daemon
+    }
+
+    fn shim(&self) -> SocketCluster {
+        SocketCluster::speaking(&socket_path(&self.path("run")), Caller::default(), Versions::OURS, LONG)
+    }
+
+    fn nad(&self, name: &str) -> NadLookup {
+        let nad = NadRef::new("test", name);
+        let query = Query { pod: None, nads: vec![nad.clone()], deadline: Instant::now() + LONG };
+        self.shim().lookup(&query).unwrap().nads.remove(&nad).unwrap()
+    }
+
+    fn inode(&self) -> Option<u64> {
+        fs::metadata(socket_path(&self.path("run"))).ok().map(|found| found.ino())
+    }
+}
+
+impl Daemon {
+    fn wait<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        until(what, LONG, look).unwrap_or_else(|error| panic!("{error}; its log:\n{}", self.log()))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn says(&self, words: &str) {
+        self.wait(words, || self.log().contains(words).then_some(()));
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Asks it to end, and waits for that.
+    fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap()
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        until("its end", LONG, || self.child.try_wait().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn record(status: &str) -> Record {
+    let pod = PodRef { namespace: "test".to_owned(), name: "pod".to_owned(), uid: Some("u1".to_owned()) };
+    Record { pod, status: Some(status.to_owned()), events: Vec::new() }
+}
+
+fn status(node: &Node) -> Option<String> {
+    node.api.annotation("test", "pod", plan::STATUS_ANNOTATION)
+}
+
+#[test]
+fn it_serves_before_the_configuration_calls_anybody_and_leaves_all_in_place_on_a_restart() {
+    let node = Node::new();
+    node.api.add_nad_with("test", "lan", "{}");
+    node.api.add_pod_with("test", "pod", "u1", &[]);
+    let daemon = node.started();
+    assert!(matches!(node.nad("lan"), NadLookup::Found(_)));
+    let recorded = node.shim().record(&record("[1]"), Instant::now() + LONG).unwrap();
+    assert_eq!((recorded, status(&node).as_deref()), (Recorded::Written, Some("[1]")));
+    let conf: Value = serde_json::from_str(&fs::read_to_string(node.conf()).unwrap()).unwrap();
+    assert_eq!((&conf["type"], &conf["delegates"][0]["name"]), (&json!("multus-shim"), &json!("kindnet")));
+    assert_eq!(conf["daemonSocketDir"], json!(node.path("run")));
+    assert_eq!(fs::metadata(node.path("run")).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(node.command(&["-probe=readyz"]).status().unwrap().success());
+
+    let before = fs::metadata(node.conf()).unwrap().ino();
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(node.conf().exists() && node.inode().is_none());
+    assert!(!node.command(&["-probe=healthz"]).stdout(Stdio::null()).status().unwrap().success());
+    let daemon = node.start("log2");
+    daemon.says("serving at");
+    daemon.says("multus config file is created");
+    assert_eq!(fs::metadata(node.conf()).unwrap().ino(), before, "an identical file is not written again");
+}
+
+#[test]
+fn records_of_plain_pods_are_taken_from_the_spool() {
+    let node = Node::new();
+    node.api.add_pod_with("test", "pod", "u1", &[]);
+    let daemon = node.started();
+    spool::leave(&node.path("run/spool"), "sandbox1", &record("[2]")).unwrap();
+    daemon.wait("the status", || (status(&node).as_deref() == Some("[2]")).then_some(()));
+    daemon.wait("the file to go", || (!node.path("run/spool/sandbox1").exists()).then_some(()));
+}
+
+#[test]
+fn a_new_daemon_takes_the_socket_over_and_the_old_one_ends_without_taking_anything_away() {
+    let node = Node::new();
+    node.api.add_nad_with("test", "lan", "{}");
+    let old = node.started();
+    let inode = node.inode();
+    let new = node.start("log2");
+    new.wait("the socket of the new one", || (node.inode() != inode).then_some(()));
+    let inode = node.inode();
+    old.says("another daemon has taken");
+    // A shim that asks meanwhile is answered by one of them.
+    assert!(matches!(node.nad("lan"), NadLookup::Found(_)));
+    assert_eq!(old.stop().code(), Some(0));
+    assert_eq!(node.inode(), inode, "the old one removed the new one's socket");
+    assert!(node.conf().exists());
+    assert!(matches!(node.nad("lan"), NadLookup::Found(_)));
+    assert_eq!(new.stop().code(), Some(0));
+}
+
+#[test]
+fn a_daemon_whose_caches_are_empty_does_not_take_over_from_one_whose_caches_are_full() {
+    let mut node = Node::new();
+    node.api.add_nad_with("test", "lan", "{}");
+    let old = node.started();
+    let inode = node.inode();
+    node.api.refuse();
+    let new = node.start("log2");
+    assert!(matches!(node.nad("lan"), NadLookup::Found(_)), "from the cache of the old one");
+    assert_eq!(node.inode(), inode);
+    node.api.resume().unwrap();
+    new.wait("the take-over", || (node.inode() != inode).then_some(()));
+    assert_eq!(old.stop().code(), Some(0));
+    assert!(matches!(node.nad("lan"), NadLookup::Found(_)));
+}
+
+#[test]
+fn a_daemon_killed_loses_nothing() {
+    let node = Node::new();
+    node.api.add_nad_with("test", "lan", "{}");
+    let mut daemon = node.started();
+    daemon.signal(Signal::KILL);
+    daemon.ended();
+    assert!(node.conf().exists() && node.inode().is_some(), "a socket that nobody answers");
+    let _daemon = node.start("log2");
+    assert!(matches!(node.nad("lan"), NadLookup::Found(_)), "the shim waits for it");
+}
+
+#[test]
+fn a_node_that_had_its_configuration_keeps_it_while_the_api_server_is_away() {
+    let mut node = Node::new();
+    let daemon = node.started();
+    assert_eq!(daemon.stop().code(), Some(0));
+    node.api.refuse();
+    fs::remove_file(node.conf()).unwrap();
+    let daemon = node.start("log2");
+    daemon.wait("the configuration", || node.conf().exists().then_some(()));
+    let query = Query { pod: None, nads: vec![NadRef::new("test", "lan")], deadline: Instant::now() + LONG };
+    let shim = SocketCluster::speaking(
+        &socket_path(&node.path("run")),
+        Caller::default(),
+        Versions::OURS,
+        Duration::from_secs(1),
+    );
+    let error = shim.lookup(&query).unwrap_err().to_string();
+    assert!(error.contains("network-attachment-definition"), "{error}");
+}
+
+#[test]
+fn a_node_that_never_had_one_gets_none_before_lookups_can_be_answered() {
+    let mut node = Node::new();
+    node.api.refuse();
+    node.write_config(json!({}));
+    let daemon = node.start("log");
+    daemon.says("serving at");
+    assert!(!node.conf().exists());
+    node.api.resume().unwrap();
+    daemon.wait("the configuration", || node.conf().exists().then_some(()));
+}
+
+#[test]
+fn a_configuration_that_is_damaged_is_put_back_and_one_whose_shim_is_missing_is_withdrawn() {
+    let node = Node::new();
+    let daemon = node.started();
+    let text = fs::read_to_string(node.conf()).unwrap();
+    let is_back = || (fs::read_to_string(node.conf()).ok().as_deref() == Some(&text)).then_some(());
+    fs::rename(node.conf(), node.path("net.d/00-multus.conf.cilium_bak")).unwrap();
+    daemon.wait("the file", is_back);
+    daemon.says("cni.exclusive=false");
+    fs::write(node.conf(), "").unwrap();
+    daemon.wait("the text", is_back);
+
+    fs::rename(node.path("bin/multus-shim"), node.path("bin/elsewhere")).unwrap();
+    daemon.wait("the withdrawal", || (!node.conf().exists()).then_some(()));
+    fs::rename(node.path("bin/elsewhere"), node.path("bin/multus-shim")).unwrap();
+    daemon.wait("the configuration", is_back);
+}
+
+#[test]
+fn n95_the_configuration_follows_the_readiness_indicator() {
+    let node = Node::new();
+    node.write_config(json!({"readinessindicatorfile": node.path("ready")}));
+    let daemon = node.start("log");
+    daemon.says("does not exist");
+    assert!(!node.conf().exists());
+    fs::write(node.path("ready"), "").unwrap();
+    daemon.wait("the configuration", || node.conf().exists().then_some(()));
+    fs::remove_file(node.path("ready")).unwrap();
+    daemon.wait("its withdrawal", || (!node.conf().exists()).then_some(()));
+    assert!(!daemon.log().contains("cannot"), "{}", daemon.log());
+}
+
+#[test]
+fn q4_a_configuration_of_one_s_own_is_installed_and_the_daemon_goes_on() {
+    let node = Node::new();
+    let own = json!({"cniVersion": "1.0.0", "name": "mine", "type": "multus-shim", "clusterNetwork": "/x"});
+    fs::write(node.path("70-mine.conf"), own.to_string()).unwrap();
+    node.write_config(json!({"multusConfigFile": node.path("70-mine.conf")}));
+    let mut daemon = node.start("log");
+    let target = node.path("net.d/70-mine.conf");
+    daemon.wait("the copy", || target.exists().then_some(()));
+    assert_eq!(fs::read_to_string(&target).unwrap(), own.to_string());
+    fs::remove_file(&target).unwrap();
+    daemon.wait("the copy again", || target.exists().then_some(()));
+    assert!(daemon.child.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn a_folder_of_the_socket_that_is_deleted_ends_it_and_a_socket_that_is_deleted_is_made_again() {
+    let node = Node::new();
+    let mut daemon = node.started();
+    fs::remove_file(socket_path(&node.path("run"))).unwrap();
+    daemon.wait("another socket", || node.inode());
+    // The daemon may be writing into it at this moment.
+    daemon.wait("the folder to go", || fs::remove_dir_all(node.path("run")).ok());
+    assert_eq!(daemon.ended().code(), Some(3), "{}", daemon.log());
+    assert!(daemon.log().contains("was deleted"), "{}", daemon.log());
+    assert!(node.conf().exists());
+}
+
+#[test]
+fn what_cannot_be_used_ends_it_with_upstream_s_code_and_the_reason() {
+    let node = Node::new();
+    let ended = |flags: &[&str]| {
+        let output = node.command(flags).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = ended(&[]);
+    assert!(code == 1 && text.contains("cannot read the configuration"), "{text}");
+    node.write_config(json!({"connectionLimit": 0}));
+    let (code, text) = ended(&[]);
+    assert!(code == 1 && text.contains("connection limit must be greater than 0, got 0"), "{text}");
+    node.write_config(json!({"cniConfigDir": "/nowhere"}));
+    let (code, text) = ended(&[]);
+    assert!(code == 2 && text.contains("cniConfigDir is not found"), "{text}");
+    fs::write(node.path("file"), "").unwrap();
+    node.write_config(json!({"socketDir": node.path("file")}));
+    let (code, text) = ended(&[]);
+    assert!(code == 3 && text.contains("cannot create"), "{text}");
+    node.write_config(json!({"kubeconfig": "/nowhere/kubeconfig"}));
+    let (code, text) = ended(&[]);
+    assert!(code != 0 && text.contains("/nowhere/kubeconfig"), "{code} {text}");
+    assert_eq!(ended(&["-version"]).0, 4);
+    assert_eq!(ended(&["-no-such-flag"]).0, 2);
+}
+
+#[test]
+fn lines_are_text_or_json_and_hold_no_secret() {
+    let node = Node::new();
+    node.write_config(json!({"logFormat": "json", "logLevel": "debug", "logFile": node.path("daemon.log"), "logToStderr": true}));
+    node.api.add_nad_with("test", "lan", r#"{"type":"x","password":"hunter2"}"#);
+    let daemon = node.start("log");
+    daemon.wait("the configuration", || node.conf().exists().then_some(()));
+    let caller = Caller {
+        program: "test".to_owned(),
+        sandbox: "c1".to_owned(),
+        pod: "test/pod\n{\"level\":\"panic\"}".to_owned(),
+    };
+    let shim = SocketCluster::speaking(&socket_path(&node.path("run")), caller, Versions::OURS, LONG);
+    shim.lookup(&Query {
+        pod: None,
+        nads: vec![NadRef::new("test", "lan")],
+        deadline: Instant::now() + LONG,
+    })
+    .unwrap();
+    daemon.says("looked up");
+    let log = daemon.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lookup = lines.iter().find(|line| line["sandbox"] == "c1").unwrap();
+    assert_eq!(lookup["network"], "test/lan");
+    assert!(!log.contains("hunter2") && !log.contains("testbed-token"), "{log}");
+    assert_eq!(fs::read_to_string(node.path("daemon.log")).unwrap(), log);
+}
+
+#[test]
+fn metrics_are_served_where_a_port_is_set() {
+    let node = Node::new();
+    node.write_config(json!({"metricsPort": 19_713, "metricsAddress": "127.0.0.1"}));
+    let daemon = node.start("log");
+    daemon.wait("the configuration", || node.conf().exists().then_some(()));
+    node.nad("lan");
+    let metrics = {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect("127.0.0.1:19713").unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    for name in [
+        "multus_server_request_total{code=\"200\",handler=\"/v1/lookup\",method=\"post\"} 1",
+        "multus_cache_age_seconds",
+    ] {
+        assert!(metrics.contains(name), "{metrics}");
+    }
+}
+
+#[test]
+fn the_install_s_end_takes_the_configuration_away_and_a_restart_does_not() {
+    let node = Node::new();
+    let daemon_set =
+        json!({"metadata": {"name": "kube-multus-ds", "namespace": "kube-system"}, "spec": {}, "status": {}});
+    node.api.add_daemon_set(daemon_set);
+    node.write_config(json!({"daemonSet": "kube-system/kube-multus-ds"}));
+    let daemon = node.start("log");
+    daemon.wait("the configuration", || node.conf().exists().then_some(()));
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(node.conf().exists());
+    node.api.clear_requests();
+    let daemon = node.start("log2");
+    let is_watched = |request: &testbed::apiserver::Request| {
+        request.path.ends_with("/daemonsets") && request.query.contains("watch")
+    };
+    daemon.wait("the watch", || node.api.requests().iter().any(is_watched).then_some(()));
+    node.api.delete_daemon_set("kube-system", "kube-multus-ds");
+    daemon.says("has been deleted");
+    daemon.signal(Signal::TERM);
+    daemon.says("removed from the node");
+    daemon.wait("the configuration to go", || (!node.conf().exists()).then_some(()));
+    daemon.wait("the socket to go", || node.inode().is_none().then_some(()));
+    assert!(Path::new(&node.path("net.d/10-kindnet.conflist")).exists());
+}
