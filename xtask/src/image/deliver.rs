@@ -11,7 +11,7 @@ use crate::{say, test};
 #[derive(Debug)]
 pub(super) struct Runtime {
     /// The command that speaks to it.
-    ctr: &'static [&'static str],
+    pub(super) ctr: Vec<String>,
     /// Its socket, where it is not the usual one.
     pub(super) address: Option<String>,
 }
@@ -23,11 +23,11 @@ impl Runtime {
             "k3s" => &["k3s", "ctr"],
             other => bail!("--load takes containerd or k3s, not {other:?}"),
         };
-        Ok(Self { ctr, address: None })
+        Ok(Self { ctr: ctr.iter().map(|&word| word.to_owned()).collect(), address: None })
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(self.ctr[0]);
+        let mut command = Command::new(&self.ctr[0]);
         command.args(&self.ctr[1..]);
         command.args(self.address.iter().flat_map(|address| ["--address", address]));
         // The namespace that kubelet's images are in.

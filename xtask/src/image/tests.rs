@@ -239,3 +239,55 @@ fn a_runtime_that_is_not_there_is_named_with_what_to_check() {
     let error = format!("{:#}", deliver::load(&runtime, Path::new("image.tar"), REFERENCE).unwrap_err());
     assert!(error.contains(REFERENCE) && error.contains("--address"), "{error}");
 }
+
+/// A containerd without its Kubernetes side. Dropped, it ends.
+struct Containerd {
+    child: std::process::Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Containerd {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let address = at("containerd.sock");
+        let config = format!(
+            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {address:?}\n",
+            at("root"),
+            at("state")
+        );
+        fs::write(at("config.toml"), config).unwrap();
+        let child = std::process::Command::new(parts::debian().unwrap().join("usr/bin/containerd"))
+            .args(["--config", &at("config.toml")])
+            .stderr(fs::File::create(at("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let connected = || std::os::unix::net::UnixStream::connect(&address).ok();
+        testbed::wait::until("containerd", std::time::Duration::from_secs(30), connected)
+            .unwrap_or_else(|error| panic!("{error}: {}", fs::read_to_string(at("log")).unwrap_or_default()));
+        Self { child, address, _dir: dir }
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_load_brings_the_image_to_where_the_kubelet_looks() {
+    let containerd = Containerd::start();
+    let stand = Stand::new();
+    let archive = stand.dir.path().join("image.tar");
+    let images = Arch::ALL.map(|arch| content::multus(&stand.source(arch), REFERENCE).unwrap());
+    write_archive(&archive, &images).unwrap();
+    let ctr = parts::debian().unwrap().join("usr/bin/ctr").display().to_string();
+    let runtime = Runtime { ctr: vec![ctr.clone()], address: Some(containerd.address.clone()) };
+    deliver::load(&runtime, &archive, REFERENCE).unwrap();
+    let mut list = std::process::Command::new(ctr);
+    let list = list.args(["--address", &containerd.address, "--namespace", "k8s.io", "images", "ls", "-q"]);
+    assert_eq!(String::from_utf8(list.output().unwrap().stdout).unwrap().trim(), REFERENCE);
+}
