@@ -31,6 +31,7 @@ pub(super) const PROGRAMS: [Program; 2] = [
     Program {
         package: "multus",
         names: &[
+            "multus-daemon",
             "install_multus",
             "thin_entrypoint",
             "kubeconfig_generator",

@@ -89,10 +89,17 @@ fn commands(manifest: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn upstreams_thin_manifest_finds_its_programs() {
+fn upstreams_manifests_find_their_programs() {
     let image = open_multus();
-    for command in commands("multus-daemonset.yml") {
-        assert_eq!(image.files.get(&command).map(String::as_str), Some("multus"), "{command}");
+    // Not the one for CRI-O: the script that it starts is in no image of upstream's of this version either.
+    for manifest in ["multus-daemonset.yml", "multus-daemonset-thick.yml"] {
+        for command in commands(manifest) {
+            assert_eq!(
+                image.files.get(&command).map(String::as_str),
+                Some("multus"),
+                "{manifest}: {command}"
+            );
+        }
     }
 }
 
@@ -116,7 +123,14 @@ fn each_role_has_its_name_below_upstreams_folder() {
     for (program, names) in [
         (
             "multus",
-            &["multus", "install_multus", "thin_entrypoint", "kubeconfig_generator", "install_plugins"][..],
+            &[
+                "multus",
+                "multus-daemon",
+                "install_multus",
+                "thin_entrypoint",
+                "kubeconfig_generator",
+                "install_plugins",
+            ][..],
         ),
         ("multus-shim", &["multus-shim", "passthru"]),
     ] {
