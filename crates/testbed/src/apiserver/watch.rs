@@ -64,6 +64,12 @@ impl Feed {
         if request.method != "GET" || !matches!(query.get("watch").map(String::as_str), Some("true" | "1")) {
             return None;
         }
+        // As servers answer whose WatchList feature is off; Go's clients list first then.
+        if query.contains_key("sendInitialEvents") {
+            let why = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden \
+                       for watch unless the WatchList feature gate is enabled";
+            return Some(Err(Answer::status(422, "Invalid", why)));
+        }
         let state = lock(shared);
         let Some(collection) = Collection::of(request) else {
             return Some(Err(Answer::unknown()));
