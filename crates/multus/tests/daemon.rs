@@ -420,3 +420,44 @@ fn the_install_s_end_takes_the_configuration_away_and_a_restart_does_not() {
     daemon.wait("the socket to go", || node.inode().is_none().then_some(()));
     assert!(Path::new(&node.path("net.d/10-kindnet.conflist")).exists());
 }
+
+/// A call of upstream's real shim: exit code and standard output.
+fn upstream_shim(node: &Node, verb: &str) -> (Option<i32>, String) {
+    use std::io::Write;
+    let netconf = json!({
+        "cniVersion": "1.1.0", "name": "multus-cni-network", "type": "multus-shim",
+        "daemonSocketDir": node.path("run"), "clusterNetwork": "/x",
+    });
+    let mut child = Command::new(testbed::parts::upstream_multus().unwrap().join("multus-shim"))
+        .env("CNI_COMMAND", verb)
+        .env("CNI_CONTAINERID", "sandbox1")
+        .env("CNI_NETNS", "/run/netns/none")
+        .env("CNI_IFNAME", "eth0")
+        .env("CNI_PATH", "/opt/cni/bin")
+        .env("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=test;K8S_POD_NAME=pod;K8S_POD_UID=u1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(netconf.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn upstream_s_real_shim_is_told_what_to_do_and_nothing_of_its_sandbox_is_forgotten() {
+    let node = Node::new();
+    let daemon = node.started();
+    let (code, text) = upstream_shim(&node, "ADD");
+    assert!(code == Some(1) && text.contains("upstream's multus-shim (Multus 4"), "{text}");
+    assert!(text.contains("multus-daemon v4.0.0 (multus-rs)") && text.contains("install_multus"), "{text}");
+    // An error would make the node NotReady.
+    assert_eq!(upstream_shim(&node, "STATUS"), (Some(0), String::new()));
+    fs::create_dir(node.path("cni")).unwrap();
+    fs::write(node.path("cni/sandbox1"), "[]").unwrap();
+    // Whatever it is answered, upstream's shim reports success. So what is not done is said in the log, and its journal stays.
+    assert_eq!(upstream_shim(&node, "DEL").0, Some(0));
+    daemon.says("nothing was detached yet");
+    assert!(node.path("cni/sandbox1").exists());
+}
