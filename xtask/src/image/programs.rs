@@ -14,6 +14,7 @@ use crate::build::{Arch, static_program};
 pub(super) fn build(arch: Arch, dir: &Path) -> Result<Source> {
     let dir = dir.join(arch.go());
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    // One by one: built together, each would get the features of the crates that only the other needs.
     for program in PROGRAMS {
         let built = static_program(program.package, arch)?;
         let to = dir.join(program.package);
