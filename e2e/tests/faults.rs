@@ -84,7 +84,10 @@ fn a_primary_network_that_is_missing() {
 #[test]
 fn a_crd_that_somebody_else_brought() {
     let world = one_node("fault-crd");
-    let crd = std::fs::read_to_string(e2e::workspace().join("charts/multus/files/network-attachment-definitions.yaml")).unwrap();
+    let crd = std::fs::read_to_string(
+        e2e::workspace().join("charts/multus/files/network-attachment-definitions.yaml"),
+    )
+    .unwrap();
     world.apply(&crd).unwrap();
     let notes = world.install(Helm::V3, &["--set", OUR_IMAGE]).unwrap();
     assert!(notes.contains("CRD"), "{notes}");

@@ -64,9 +64,9 @@ fn with_our_image_no_pod_notices() {
     nothing_of_ours_is_left(&world);
 }
 
-/// After an uninstall, pods that still run end without help: their DEL frees what they have.
+/// Once the configuration is gone no runtime calls us: pods that run on end, and what they had is freed by the next install.
 #[test]
-fn pods_that_outlive_the_install_end_cleanly() {
+fn what_outlives_the_install_is_freed_by_the_next() {
     let world = up("life-outlive", &[Archive::Ours]);
     world.install(Helm::V3, &["--set", OUR_IMAGE]).unwrap();
     world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
@@ -74,8 +74,11 @@ fn pods_that_outlive_the_install_end_cleanly() {
     world.start(std::slice::from_ref(&pod)).unwrap();
     world.uninstall(Helm::V3).unwrap();
     world.delete(&[pod]).unwrap();
-    Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
     world.plain_pods_start().unwrap();
+
+    world.install(Helm::V3, &["--set", OUR_IMAGE]).unwrap();
+    world.plain_pods_start().unwrap();
+    Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
 }
 
 /// What upstream's images do in the same course is shown; that they do their work after each step is asserted.

@@ -40,6 +40,9 @@ fn there_and_back(name: &str, helm: Helm, take: &[&str]) {
     }
     world.kubectl(&["-n", NAMESPACE, "delete", "daemonset", DAEMON_SET, "--cascade=orphan"]).unwrap();
     world.install(helm, &[&["--set", OUR_IMAGE], take].concat()).unwrap();
+    // The DaemonSet takes adopted pods of the same generation for its own, and replaces none by itself.
+    world.kubectl(&["-n", NAMESPACE, "rollout", "restart", &format!("daemonset/{DAEMON_SET}")]).unwrap();
+    world.rollout(DAEMON_SET).unwrap();
     let ours = pods(&world, "ours");
     world.start(&ours).unwrap();
 
