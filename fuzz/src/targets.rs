@@ -116,3 +116,68 @@ pub fn kubeconfig(data: &[u8]) {
 pub fn checkpoint(data: &[u8]) {
     let _ = kube_cluster::checkpoint::parse(data, "uid1");
 }
+
+/// What answers at the daemon's socket. A body keeps within its bound.
+pub fn http_response(data: &[u8]) {
+    const LARGEST: usize = 4096;
+    if let Ok(response) = protocol::http::read_response(&mut &*data, LARGEST) {
+        assert!(response.body.len() <= LARGEST);
+    }
+}
+
+/// What a shim sends to the daemon: a lookup or a record. What was read can be written and read again.
+pub fn shim_request(data: &[u8]) {
+    use protocol::message::{Envelope, Lookup, Record};
+    let _ = serde_json::from_slice::<Envelope>(data);
+    if let Ok(lookup) = serde_json::from_slice::<Lookup>(data) {
+        let again = serde_json::to_vec(&lookup).expect("a lookup can be written");
+        assert_eq!(serde_json::from_slice::<Lookup>(&again).expect("and read"), lookup);
+    }
+    if let Ok(record) = serde_json::from_slice::<Record>(data) {
+        let again = serde_json::to_vec(&record).expect("a record can be written");
+        assert_eq!(serde_json::from_slice::<Record>(&again).expect("and read"), record);
+        let _ = engine::Record::from(record);
+    }
+}
+
+/// What the daemon answers to a shim that asked for a pod and two networks.
+pub fn daemon_answer(data: &[u8]) {
+    use protocol::message::{Failure, Found, Recorded};
+    let _ = serde_json::from_slice::<Recorded>(data);
+    if let Ok(failure) = serde_json::from_slice::<Failure>(data) {
+        let _ = failure.into_error("look up").to_string();
+    }
+    let Ok(found) = serde_json::from_slice::<Found>(data) else { return };
+    let query = engine::Query {
+        pod: Some(engine::PodRef { namespace: "test".to_owned(), name: "pod".to_owned(), uid: None }),
+        nads: vec![plan::NadRef::new("test", "lan"), plan::NadRef::new("test", "wan")],
+        deadline: std::time::Instant::now(),
+    };
+    if let Ok(answer) = found.into_answer(&query) {
+        assert_eq!(answer.nads.len(), 2);
+    }
+}
+
+/// What upstream's shim sends to the daemon.
+pub fn upstream_request(data: &[u8]) {
+    if let Ok(request) = protocol::upstream::Request::parse(data) {
+        let _ = request.variable("CNI_COMMAND");
+        let again = protocol::upstream::Request::parse(&request.to_bytes()).expect("what we write can be read");
+        assert_eq!(again, request);
+    }
+}
+
+/// What upstream's daemon answers.
+pub fn upstream_answer(data: &[u8]) {
+    let _ = protocol::upstream::error_of(400, data);
+    if let Ok(result) = protocol::upstream::result_of(data) {
+        let _ = CniResult::parse(result.get().as_bytes(), "1.1.0");
+    }
+}
+
+/// The daemon's configuration. What goes from it into the CNI configuration is an object.
+pub fn daemon_config(data: &[u8]) {
+    if let Ok(config) = daemon::Config::parse(data) {
+        libcni::Object::parse(&config.netconf.to_bytes()).expect("what we write can be read");
+    }
+}

@@ -59,4 +59,5 @@ macro_rules! replays {
 
 replays!(
     network cni_result cache_entry cni_args call cni_error selection netconf primary status journal manifest kubeconfig checkpoint
+    http_response shim_request daemon_answer upstream_request upstream_answer daemon_config
 );
