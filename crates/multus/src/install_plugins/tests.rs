@@ -200,17 +200,37 @@ fn each_directory_is_served_and_missing_ones_are_made() {
     assert_eq!(place.read("macvlan"), "macvlan 1");
 }
 
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program}: {output:?}");
+}
+
 #[test]
 fn a_directory_that_cannot_be_written_is_named_with_the_value_to_set_and_the_others_are_served() {
     let place = Place::new(&["macvlan"]);
-    // Read-only to root too: nothing can be made below a file.
-    let file = place.from.path().join(".file");
-    write(&file, "");
-    let broken = file.join("bin");
-    let errors = place.install(&["--to", broken.to_str().unwrap()]).unwrap_err();
+    let sealed = tempfile::tempdir().unwrap();
+    let path = sealed.path().to_str().unwrap();
+    run("mount", &["-t", "tmpfs", "-o", "ro", "tmpfs", path]);
+    let errors = place.install(&["--to", path]);
+    run("umount", &[path]);
+    let errors = errors.unwrap_err();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0].contains(broken.to_str().unwrap()) && errors[0].contains("cni.binDir"), "{errors:?}");
+    for part in [path, "Read-only file system", "cni.binDir"] {
+        assert!(errors[0].contains(part), "{errors:?}");
+    }
     assert_eq!(place.read("macvlan"), "macvlan 1");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_and_lacks_nothing_is_no_error() {
+    let place = Place::new(&["macvlan"]);
+    place.install(&[]).unwrap();
+    let path = place.to.path().to_str().unwrap();
+    run("mount", &["--bind", path, path]);
+    run("mount", &["-o", "remount,bind,ro", path]);
+    let said = place.install(&[]);
+    run("umount", &[path]);
+    assert!(said.unwrap().ends_with("macvlan: up to date\n"));
 }
 
 #[test]
