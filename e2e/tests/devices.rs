@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use e2e::install::{OUR_IMAGE, USERS_VALUES};
 use e2e::{Archive, Pod, World};
@@ -51,7 +52,9 @@ fn allocated_devices_reach_the_networks_that_name_their_resource() {
     assert_eq!(used, allocated, "each network has a device of its own");
 
     world.kubectl(&["delete", "pod", "fast", "--timeout=120s"]).unwrap();
-    assert!(devices_in_journals(&world).is_empty());
+    // A pod is deleted in Kubernetes before its sandbox is taken down.
+    let gone = || devices_in_journals(&world).is_empty().then_some(());
+    testbed::wait::until("the journal to go", Duration::from_secs(60), gone).unwrap();
 }
 
 /// Network → device, of all pods on the node.

@@ -36,7 +36,7 @@ fn folders_of_another_platform() {
     for words in ["This is k3s", "/var/lib/rancher/k3s/agent/etc/cni/net.d", "cni.configDir"] {
         assert!(notes.contains(words), "{notes}");
     }
-    wait_for_words(&world, &["/etc/cni/net.d"]);
+    wait_for_words(&world, &["no CNI configuration", "the cluster's own network", "cni.configDir"]);
     world.plain_pods_start().unwrap();
 }
 
@@ -74,7 +74,7 @@ fn a_primary_network_that_is_missing() {
     let primary = format!("{}/{}", node.conf_dir(), node.spec().primary.file());
     node.machine().run("mv", &[primary.as_str(), "/root/primary"]).unwrap();
     install(&world, &["--set", OUR_IMAGE]);
-    wait_for_words(&world, &["/etc/cni/net.d"]);
+    wait_for_words(&world, &["no CNI configuration", "the cluster's own network", "cni.configDir"]);
     node.machine().run("mv", &["/root/primary", primary.as_str()]).unwrap();
     world.rollout(DAEMON_SET).unwrap();
     world.plain_pods_start().unwrap();
@@ -132,13 +132,20 @@ fn make_read_only(world: &World, folder: &str) {
     world.node("node1").machine().run("sh", &["-c", script, folder]).unwrap();
 }
 
-/// Where a person looks first: the pods' status and their events.
+/// What `kubectl describe` shows of the pods beyond their specification: states and events.
+fn what_is_said(world: &World) -> String {
+    let states = "jsonpath={range .items[*]}{.status.conditions}{.status.initContainerStatuses}{.status.containerStatuses}{end}";
+    let pods = world.kubectl(&["-n", NAMESPACE, "get", "pods", "--selector=app=multus", "--output", states]);
+    let message = "jsonpath={range .items[*]}{.involvedObject.name}: {.reason}: {.message}{\"\\n\"}{end}";
+    let events = world.kubectl(&["-n", NAMESPACE, "get", "events", "--output", message]);
+    format!("{}\n{}", pods.unwrap_or_default(), events.unwrap_or_default())
+}
+
+/// Where a person looks first.
 fn wait_for_words(world: &World, words: &[&str]) {
     let mut seen = String::new();
     let waited = wait::until("a message", Duration::from_secs(90), || {
-        seen = world
-            .kubectl(&["-n", NAMESPACE, "describe", "pods", "--selector=app=multus"])
-            .unwrap_or_default();
+        seen = what_is_said(world);
         words.iter().all(|word| seen.contains(word)).then_some(())
     });
     assert!(waited.is_ok(), "{words:?} are in neither status nor events:\n{seen}");

@@ -110,7 +110,7 @@ impl Place {
     pub fn trouble(&self) -> Option<String> {
         let files = self.files();
         let (name, owner) = match files.as_slice() {
-            [] => return Some(format!("there is no configuration of multus in {}", self.dir.display())),
+            [] => return Some(self.nothing()),
             [one] => one,
             several => {
                 let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
@@ -132,6 +132,18 @@ impl Place {
         }
         let before = sorts_before(&self.dir, name)?;
         Some(format!("the runtime reads {before} before {name} and does not use multus"))
+    }
+
+    fn nothing(&self) -> String {
+        let dir = self.dir.display();
+        if candidates(&self.dir).is_empty() {
+            return format!(
+                "there is no CNI configuration in {dir}: multus waits for that of the cluster's own network. If it does not \
+                 come, this is not the folder that the node's container runtime reads (chart value {})",
+                Setting::ConfDir.value()
+            );
+        }
+        format!("there is no configuration of multus in {dir}")
     }
 
     /// Removes the configuration where it is this install's.

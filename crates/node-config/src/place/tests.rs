@@ -138,7 +138,9 @@ fn what_is_wrong_is_told() {
     let trouble = |text: &str| {
         assert!(place.trouble().is_some_and(|told| told.contains(text)), "{text}: {:?}", place.trouble())
     };
-    trouble("there is no configuration");
+    trouble("cni.configDir");
+    node.write("20-other.conflist", NEW);
+    trouble("there is no configuration of multus");
     assert!(!place.is_taken());
     place.put(&wanted).unwrap();
     assert_eq!(place.trouble(), None);
