@@ -117,6 +117,75 @@ pub fn checkpoint(data: &[u8]) {
     let _ = kube_cluster::checkpoint::parse(data, "uid1");
 }
 
+/// A list and a watch of an API server, whole and in small parts. What is handed out must not depend on where the bytes were split.
+pub fn watch_stream(data: &[u8]) {
+    use kube_cluster::watch::stream::{Items, Lines, Piece, event};
+    /// Larger ones are passed over.
+    const LARGEST: usize = 512;
+    let take = |cut: &mut Vec<Result<Vec<u8>, usize>>, piece: Piece<'_>| match piece {
+        Piece::Whole(bytes) => {
+            assert!(bytes.len() <= LARGEST);
+            cut.push(Ok(bytes.to_vec()));
+        }
+        Piece::TooLarge(bytes) => cut.push(Err(bytes)),
+    };
+    let lines = |size: usize| {
+        let (mut lines, mut cut) = (Lines::new(LARGEST), Vec::new());
+        data.chunks(size).for_each(|chunk| lines.feed(chunk, &mut |piece| take(&mut cut, piece)));
+        cut
+    };
+    let whole = lines(data.len().max(1));
+    assert_eq!(whole, lines(7));
+    for line in whole.into_iter().flatten() {
+        if let Ok((kind, object)) = event(&line)
+            && serde_json::from_slice::<serde_json::Value>(object).is_ok()
+        {
+            // In another order of its keys it says the same.
+            let turned = [b"{\"object\":", object, b",\"type\":", type_of(&line).as_bytes(), b"}"].concat();
+            assert_eq!(event(&turned).expect("the same event").0, kind);
+        }
+    }
+    let list = |size: usize| {
+        let (mut items, mut cut) = (Items::new(LARGEST), Vec::new());
+        let fed =
+            data.chunks(size).try_for_each(|chunk| items.feed(chunk, &mut |piece| take(&mut cut, piece)));
+        (cut, fed.and_then(|()| items.finish()).ok())
+    };
+    let (cut, page) = list(data.len().max(1));
+    assert_eq!((&cut, &page), (&list(7).0, &list(7).1));
+    if let (Some(items), false) = (items_of(data), data.contains(&b'\\')) {
+        assert!(page.is_some(), "a list is read as one");
+        assert_eq!(cut.len(), items);
+    }
+}
+
+/// The type of a watch event, in JSON.
+fn type_of(line: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+    value["type"].to_string()
+}
+
+/// How many items a list has, when it is one.
+fn items_of(data: &[u8]) -> Option<usize> {
+    #[derive(serde::Deserialize)]
+    struct List {
+        kind: String,
+        metadata: Metadata,
+        items: Vec<serde_json::Map<String, serde_json::Value>>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        #[serde(rename = "resourceVersion")]
+        resource_version: String,
+        #[serde(default, rename = "continue")]
+        _next: Option<String>,
+    }
+    let list: List = serde_json::from_slice(data).ok()?;
+    let is_one =
+        list.kind.ends_with("List") && !list.metadata.resource_version.is_empty() && data.len() < 64 << 10;
+    is_one.then_some(list.items.len())
+}
+
 /// What answers at the daemon's socket. A body keeps within its bound.
 pub fn http_response(data: &[u8]) {
     const LARGEST: usize = 4096;
