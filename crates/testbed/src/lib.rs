@@ -7,6 +7,7 @@
 
 pub mod apiserver;
 pub mod cluster;
+pub mod device_plugin;
 pub mod enter;
 pub mod images;
 pub mod netns;
