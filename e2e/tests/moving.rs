@@ -35,7 +35,7 @@ fn there_and_back(name: &str, helm: Helm, take: &[&str]) {
     let refused =
         world.helm(helm, &["install", "multus", CHART, "--namespace", NAMESPACE, "--set", OUR_IMAGE]);
     let refused = format!("{:#}", refused.unwrap_err());
-    for words in [DAEMON_SET, "--cascade=orphan", "--take-ownership"] {
+    for words in [DAEMON_SET, "--cascade=orphan", "--take-ownership", "rollout restart"] {
         assert!(refused.contains(words), "{refused}");
     }
     world.kubectl(&["-n", NAMESPACE, "delete", "daemonset", DAEMON_SET, "--cascade=orphan"]).unwrap();

@@ -177,7 +177,7 @@
 {{- if $release -}}
 {{- $found = printf "Multus is in this cluster already: %s, of the Helm release %q in namespace %q.\nTwo of them overwrite each other's files on the nodes. Upgrade that release, or uninstall it first:\n  helm -n %s uninstall %s%s" $where $release $releaseNamespace $releaseNamespace $release $anyway -}}
 {{- else if $here -}}
-{{- $found = printf "Multus is in this cluster already: %s, which was not installed by Helm.\nTo move it to this chart without an interruption:\n  kubectl -n %s delete daemonset %s --cascade=orphan\n  helm install %s … --take-ownership        (Helm 4: and --force-conflicts)\nThe new DaemonSet adopts the pods that run, and replaces them one by one." $where $meta.namespace $meta.name $.Release.Name -}}
+{{- $found = printf "Multus is in this cluster already: %s, which was not installed by Helm.\nTo move it to this chart without an interruption:\n  kubectl -n %s delete daemonset %s --cascade=orphan\n  helm install %s … --take-ownership        (Helm 4: and --force-conflicts)\n  kubectl -n %s rollout restart daemonset %s\nThe new DaemonSet adopts the pods that run; the restart replaces them one by one." $where $meta.namespace $meta.name $.Release.Name $meta.namespace $meta.name -}}
 {{- else -}}
 {{- $found = printf "Multus is in this cluster already: %s, which was not installed by Helm.\nTwo of them overwrite each other's files on the nodes. Remove it the way it was installed (an operator, a manifest).%s" $where $anyway -}}
 {{- end -}}
