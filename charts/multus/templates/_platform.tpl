@@ -54,10 +54,14 @@ that is set, or that cni.configDir and cni.binDir lie in, or that the cluster's 
 {{- if not $facts -}}
 {{- fail (printf "\n\nplatform: %q is not known.\nKnown are: %s.\nLeave it empty to let the chart choose, or use \"generic\" with cni.configDir and cni.binDir.\n" $platform.name (keys $platforms | sortAlpha | join ", ")) -}}
 {{- end -}}
-{{- $node := merge (dict "platform" $platform.name "platformReason" $platform.reason) $facts -}}
+{{- $node := deepCopy $facts -}}
+{{- $_ := set $node "platform" $platform.name -}}
+{{- $_ := set $node "platformReason" $platform.reason -}}
 {{- if .Values.k3s.disableFlannel -}}
-{{- $generic := get $platforms "generic" -}}
-{{- $node = merge (pick $generic "configDir" "binDir" "followLinks" "alsoBinDir" "hostLinks" "primaryFile") $node -}}
+{{- /* By hand: merge takes what is empty for what is missing. */ -}}
+{{- range $key, $value := omit (get $platforms "generic") "lacksPlugins" -}}
+{{- $_ := set $node $key $value -}}
+{{- end -}}
 {{- end -}}
 {{- $_ := set $node "usualConfigDir" $node.configDir -}}
 {{- range $key := list "configDir" "binDir" -}}

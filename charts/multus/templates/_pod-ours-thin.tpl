@@ -106,7 +106,9 @@ volumes:
 {{- with $config.systemNamespaces -}}
 {{- $_ := set $keys "systemNamespaces" . -}}
 {{- end -}}
-{{- $keys = mergeOverwrite $keys (deepCopy $config.raw) -}}
+{{- range $key, $value := $config.raw -}}
+{{- $_ := set $keys $key $value -}}
+{{- end -}}
 {{- if $keys -}}
 {{- $keys | toJson -}}
 {{- end -}}

@@ -35,7 +35,8 @@ calls `multus` itself; nothing of a pod's networking runs in here.
     {{- with $plugins.include }}
     - --include={{ join "," . }}
     {{- end }}
-    {{- with $plugins.exclude }}
+    {{- $own := empty $plugins.include | ternary (include "multus.node" . | fromJson).ownPlugins list }}
+    {{- with concat $own $plugins.exclude | uniq }}
     - --exclude={{ join "," . }}
     {{- end }}
   resources:

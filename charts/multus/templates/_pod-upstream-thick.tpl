@@ -137,5 +137,8 @@ volumes:
 {{- if ne (include "multus.namespace" .) "kube-system" -}}
 {{- $_ := set $keys "multusNamespace" (include "multus.namespace" .) -}}
 {{- end -}}
-{{- mergeOverwrite $keys (deepCopy $config.raw) | toPrettyJson -}}
+{{- range $key, $value := $config.raw -}}
+{{- $_ := set $keys $key $value -}}
+{{- end -}}
+{{- $keys | toPrettyJson -}}
 {{- end -}}
