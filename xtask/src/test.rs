@@ -38,6 +38,7 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
         ("test", || {
             // First and out here, where a failed download says so by itself and not from within a test.
             testbed::parts::reference_plugins()?;
+            testbed::parts::reference_plugins_licenses()?;
             testbed::parts::upstream_multus()?;
             testbed::parts::upstream_source(testbed::parts::UPSTREAM_VERSION)?;
             testbed::parts::debian()?;

@@ -72,14 +72,26 @@ pub fn reference_plugins() -> Result<PathBuf> {
 /// # Errors
 /// As [`reference_plugins`].
 pub fn reference_plugins_for(arch: Option<&'static str>) -> Result<PathBuf> {
-    go::provide(&go::Set {
+    go::provide(&plugins(arch))
+}
+
+/// A folder with the licences of the reference plugins and of all that is in them, one file each.
+///
+/// # Errors
+/// As [`reference_plugins`].
+pub fn reference_plugins_licenses() -> Result<PathBuf> {
+    go::licenses(&plugins(None))
+}
+
+fn plugins(arch: Option<&'static str>) -> go::Set {
+    go::Set {
         name: "cni-plugins",
         module: REFERENCE_PLUGINS_MODULE,
         version: REFERENCE_PLUGINS_VERSION,
         arch,
         packages: PLUGINS.map(|path| format!("plugins/{path}")).to_vec(),
         renamed: &[],
-    })
+    }
 }
 
 /// The folder with all programs of upstream's Multus, thin and thick, as its images name them.
@@ -122,14 +134,6 @@ pub fn upstream_multus_version(version: &'static str) -> Result<PathBuf> {
 /// When Go or the module cannot be had; the error says what to do.
 pub fn upstream_source(version: &str) -> Result<PathBuf> {
     go::source("multus", UPSTREAM_MODULE, version)
-}
-
-/// The source of the CNI reference plugins.
-///
-/// # Errors
-/// As [`upstream_source`].
-pub fn reference_plugins_source() -> Result<PathBuf> {
-    go::source("cni-plugins", REFERENCE_PLUGINS_MODULE, REFERENCE_PLUGINS_VERSION)
 }
 
 /// The folder with `containerd`, `containerd-shim-runc-v2` and `ctr` of containerd 2. runc is Debian's.

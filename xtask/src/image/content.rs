@@ -53,8 +53,8 @@ pub(super) struct Source {
     pub(super) programs: PathBuf,
     /// Files of the CNI reference plugins.
     pub(super) plugins: Vec<PathBuf>,
-    /// Their licence.
-    pub(super) plugins_license: PathBuf,
+    /// Theirs and their parts' licences, as one text.
+    pub(super) plugins_licenses: String,
     /// Those of the crates in our programs, as one text.
     pub(super) crate_licenses: String,
 }
@@ -86,7 +86,7 @@ pub(super) fn multus(source: &Source, reference: &str) -> Result<Image> {
 pub(super) fn plugins(source: &Source, reference: &str) -> Result<Image> {
     let mut layer = Layer::new();
     layer.minimal_root()?;
-    layer.file_from("/usr/src/cni-plugins/LICENSE", &source.plugins_license, 0o644)?;
+    layer.file("/usr/src/cni-plugins/LICENSES", source.plugins_licenses.as_str(), 0o644)?;
     add_licenses(&mut layer, source)?;
     layer.file_from("/install_plugins", &source.programs.join("multus"), 0o755)?;
     for path in &source.plugins {

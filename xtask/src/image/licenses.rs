@@ -1,4 +1,4 @@
-//! What the licences of the crates in our programs want to be told along with them.
+//! What the licences of others' code in an image want to be told along with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,13 +21,32 @@ pub(super) fn of(packages: &[&str]) -> Result<String> {
             texts.entry(license).or_default().insert(title.clone());
         }
     }
+    Ok(join(texts))
+}
+
+/// One text with the files in `folder`, each of which is called after what it is the licence of; equal ones once.
+pub(super) fn in_folder(folder: &Path) -> Result<String> {
+    let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        texts
+            .entry(text)
+            .or_default()
+            .extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    }
+    Ok(join(texts))
+}
+
+/// Licences, each with what it is of.
+fn join(texts: BTreeMap<String, BTreeSet<String>>) -> String {
     let mut all = "These programs contain code of others, under the licences below.\n".to_owned();
     for (text, titles) in texts {
         let titles = titles.into_iter().collect::<Vec<_>>().join("\n");
         // Writing to a String cannot fail.
         let _ = write!(all, "\n{}\n{titles}\n\n{}\n", "=".repeat(80), text.trim());
     }
-    Ok(all)
+    all
 }
 
 fn metadata() -> Result<Value> {
@@ -104,5 +123,20 @@ mod tests {
         assert!(!text.contains("\ntempfile "), "tests only");
         assert!(!text.contains("\nlibcni "), "our own");
         assert!(of(&["no-such-package"]).unwrap_err().to_string().contains("no-such-package"));
+    }
+
+    #[test]
+    fn go_modules_in_the_plugins_are_named_with_their_licences() {
+        let folder = testbed::parts::reference_plugins_licenses().unwrap();
+        let text = in_folder(&folder).unwrap();
+        for part in [
+            "github.com_vishvananda_netlink v1.",
+            "github.com_containernetworking_plugins v1.9.1 LICENSE",
+            "\ngo1.",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
+        let (files, texts) = (fs::read_dir(folder).unwrap().count(), text.matches(&"=".repeat(80)).count());
+        assert!(texts < files, "of {files} licences some are equal; {texts} texts");
     }
 }

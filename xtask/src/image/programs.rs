@@ -36,7 +36,7 @@ pub(super) fn collect(arch: Arch, dir: &Path) -> Result<Source> {
         arch,
         programs: dir.to_owned(),
         plugins: plugins(arch)?,
-        plugins_license: parts::reference_plugins_source()?.join("LICENSE"),
+        plugins_licenses: licenses::in_folder(&parts::reference_plugins_licenses()?)?,
         crate_licenses: licenses::of(&PROGRAMS.map(|program| program.package))?,
     })
 }

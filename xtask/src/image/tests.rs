@@ -17,7 +17,7 @@ struct Stand {
 impl Stand {
     fn new() -> Self {
         let stand = Self { dir: tempfile::tempdir().unwrap() };
-        for name in ["multus", "multus-shim", "macvlan", "static", "LICENSE"] {
+        for name in ["multus", "multus-shim", "macvlan", "static"] {
             fs::write(stand.dir.path().join(name), name).unwrap();
         }
         stand
@@ -29,7 +29,7 @@ impl Stand {
             arch,
             programs: self.dir.path().to_owned(),
             plugins: vec![at("macvlan"), at("static")],
-            plugins_license: at("LICENSE"),
+            plugins_licenses: "licences of plugins".to_owned(),
             crate_licenses: "licences of crates".to_owned(),
         }
     }
@@ -148,6 +148,7 @@ fn the_plugins_image_holds_plugins_and_what_installs_them() {
     for plugin in ["macvlan", "static"] {
         assert_eq!(image.files[&format!("/usr/src/cni-plugins/bin/{plugin}")], plugin);
     }
+    assert_eq!(image.files["/usr/src/cni-plugins/LICENSES"], "licences of plugins");
     assert_eq!(image.config["Labels"]["org.opencontainers.image.version"], "1.9.1");
 }
 

