@@ -9,6 +9,7 @@ mod page;
 mod priority;
 mod scene;
 mod table;
+mod thick;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,35 @@ use scene::{COUNTS, Plugins, Scene, Side};
 use table::{ms, section, times};
 
 const OURS: &str = "MULTUS_BENCH_OURS";
+const SHIM: &str = "MULTUS_BENCH_SHIM";
 const UPSTREAM: &str = "MULTUS_BENCH_UPSTREAM";
 const PLUGINS: &str = "MULTUS_BENCH_PLUGINS";
+
+/// What is measured.
+struct Programs {
+    ours: PathBuf,
+    shim: PathBuf,
+    upstream: PathBuf,
+    upstream_shim: PathBuf,
+    upstream_daemon: PathBuf,
+    plugins: PathBuf,
+}
+
+impl Programs {
+    /// What the half of this task outside the namespace has built; `None` in that half.
+    fn given() -> Option<Self> {
+        let given = |key| std::env::var_os(key).map(PathBuf::from);
+        let upstream = given(UPSTREAM)?;
+        Some(Self {
+            ours: given(OURS)?,
+            shim: given(SHIM)?,
+            upstream: upstream.join("multus"),
+            upstream_shim: upstream.join("multus-shim"),
+            upstream_daemon: upstream.join("multus-daemon"),
+            plugins: given(PLUGINS)?,
+        })
+    }
+}
 
 /// Measures one subject and words its part of the report.
 type Section = fn(&Scene, &Effort) -> Result<String>;
@@ -37,9 +65,10 @@ struct Effort {
     publish: bool,
 }
 
-/// Runs the benchmark: `[--quick | --rounds N] [--ours PROGRAM]`, and `weigh REPORT PROGRAM` for itself.
+/// Runs the benchmark: `[--quick | --rounds N] [--ours PROGRAM] [--shim PROGRAM]`, and `weigh REPORT PROGRAM` for itself.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let (mut effort, mut ours) = (Effort { rounds: 30, slow: true, publish: true }, None);
+    let mut effort = Effort { rounds: 30, slow: true, publish: true };
+    let (mut ours, mut shim) = (None, None);
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
@@ -53,21 +82,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
                 };
             }
             "--ours" => ours = Some(PathBuf::from(words.next().context("--ours needs a program")?)),
+            "--shim" => shim = Some(PathBuf::from(words.next().context("--shim needs a program")?)),
             "weigh" => {
                 let report = words.next().context("weigh needs a file for its report")?;
                 return measure::weigh(Path::new(report), words.next().context("weigh needs a program")?);
             }
             unknown => {
-                bail!("bench knows no {unknown:?}; there are --quick, --rounds N and --ours PROGRAM")
+                bail!(
+                    "bench knows no {unknown:?}; there are --quick, --rounds N, --ours PROGRAM and --shim PROGRAM"
+                )
             }
         }
     }
-    if let (Some(ours), Some(upstream), Some(plugins)) =
-        (std::env::var_os(OURS), std::env::var_os(UPSTREAM), std::env::var_os(PLUGINS))
-    {
+    if let Some(programs) = Programs::given() {
         // Before the API server starts: its threads take part.
         let priority = priority::raise();
-        let scene = Scene::set(ours.into(), upstream.into(), plugins.into())?;
+        let scene = Scene::set(programs)?;
         return measure_all(&scene, &effort, &priority);
     }
     if cfg!(debug_assertions) {
@@ -75,11 +105,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     say("Building multus as it is released (static), the CNI reference plugins and upstream's multus");
     let ours = ours.map_or_else(crate::build::static_multus, Ok)?;
-    let upstream = testbed::parts::upstream_multus()?.join("multus");
+    let shim =
+        shim.map_or_else(|| crate::build::static_program("multus-shim", crate::build::Arch::native()?), Ok)?;
+    let upstream = testbed::parts::upstream_multus()?;
     let plugins = testbed::parts::reference_plugins()?;
     testbed::plugin::program()?;
     let text = |path: &PathBuf| path.to_str().map(str::to_owned).context("a path is not UTF-8");
-    let environment = [(OURS, text(&ours)?), (UPSTREAM, text(&upstream)?), (PLUGINS, text(&plugins)?)];
+    let environment = [(OURS, &ours), (SHIM, &shim), (UPSTREAM, &upstream), (PLUGINS, &plugins)]
+        .map(|(key, path)| Ok((key, text(path)?)));
+    let environment = environment.into_iter().collect::<Result<Vec<_>>>()?;
     let environment: Vec<_> = environment.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let status =
         testbed::enter(&environment)?.context("the benchmark is in its namespace before it began")?;
@@ -102,7 +136,7 @@ fn again_optimised(arguments: &[String]) -> Result<()> {
 
 fn measure_all(scene: &Scene, effort: &Effort, priority: &str) -> Result<()> {
     let mut report = format!(
-        "# multus-rs and Multus {}, side by side\n\nOne run, taking turns, {} rounds; thin mode; {} CPUs; {priority}. Times are in ms, \
+        "# multus-rs and Multus {}, side by side\n\nOne run, taking turns, {} rounds; {} CPUs; {priority}. Times are in ms, \
          p50 / p95. Plugins: bridge and host-local {}, in network namespaces. API server: on this machine, TLS and HTTP/2.\n\n",
         testbed::parts::UPSTREAM_VERSION,
         effort.rounds,
@@ -137,7 +171,9 @@ fn measure_all(scene: &Scene, effort: &Effort, priority: &str) -> Result<()> {
 fn files(scene: &Scene, _: &Effort) -> Result<String> {
     let size =
         |path: &Path| std::fs::metadata(path).map(|file| file.len()).context("look at a program's size");
-    let (ours, upstream) = (size(&scene.ours)?, size(&scene.upstream)?);
+    let programs = &scene.programs;
+    let (ours, upstream) = (size(&programs.ours)?, size(&programs.upstream)?);
+    let (shim, upstream_shim) = (size(&programs.shim)?, size(&programs.upstream_shim)?);
     #[allow(clippy::cast_precision_loss)]
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let row = |name: &str, bytes| vec![name.to_owned(), format!("{:.1}", megabytes(bytes))];
@@ -145,13 +181,21 @@ fn files(scene: &Scene, _: &Effort) -> Result<String> {
         row("ours", ours),
         row("upstream (stripped)", upstream),
         vec!["upstream / ours".to_owned(), times(megabytes(upstream), megabytes(ours))],
+        row("ours: the shim", shim),
+        row("upstream: the shim (stripped)", upstream_shim),
+        vec!["upstream / ours".to_owned(), times(megabytes(upstream_shim), megabytes(shim))],
     ];
-    Ok(section("The file", "", &["", "MB"], &rows))
+    Ok(section("The file on the node", "", &["", "MB"], &rows))
 }
 
 fn version(scene: &Scene, effort: &Effort) -> Result<String> {
-    let programs =
-        [("/bin/true", Path::new("/bin/true")), ("ours", &scene.ours), ("upstream", &scene.upstream)];
+    let programs = [
+        ("/bin/true", Path::new("/bin/true")),
+        ("ours", &scene.programs.ours),
+        ("upstream", &scene.programs.upstream),
+        ("our shim", &scene.programs.shim),
+        ("upstream's shim", &scene.programs.upstream_shim),
+    ];
     let mut samples: BTreeMap<&str, (Samples, Samples)> = BTreeMap::new();
     let environment = [("CNI_COMMAND".to_owned(), "VERSION".into())];
     for round in 0..effort.rounds * 10 {
@@ -191,8 +235,17 @@ fn mebibytes(kibibytes: u64) -> String {
     format!("{value:.1}")
 }
 
-/// Wall and CPU time of one kind of call.
-type Measured = BTreeMap<(Side, &'static str, usize), (Samples, Samples)>;
+/// What was measured of one kind of call.
+#[derive(Default)]
+struct Kind {
+    wall: Samples,
+    /// The process' own, and its children's.
+    cpu: Samples,
+    /// The daemon's since the last turn, in thick mode; with the DEL of a turn.
+    daemon: Samples,
+}
+
+type Measured = BTreeMap<(Side, &'static str, usize), Kind>;
 
 /// The whole job with real plugins, and what `multus` adds to plugins that do next to nothing. The latter says more about `multus`: real
 /// plugins vary by more than it takes.
@@ -200,13 +253,16 @@ fn attach(scene: &Scene, effort: &Effort) -> Result<String> {
     let real = all_turns(scene, effort, Plugins::Real)?;
     let light = all_turns(scene, effort, Plugins::Light)?;
     let mut text = String::new();
-    for verb in ["ADD", "DEL"] {
-        text.push_str(&latency(verb, &real));
-    }
-    for verb in ["ADD", "DEL"] {
-        text.push_str(&overhead(verb, &light));
+    for (mode, sides) in [("thin", &Side::THIN[..]), ("thick", &Side::THICK[..])] {
+        for verb in ["ADD", "DEL"] {
+            text.push_str(&latency(mode, sides, verb, &real));
+        }
+        for verb in ["ADD", "DEL"] {
+            text.push_str(&overhead(mode, sides, verb, &light));
+        }
     }
     text.push_str(&weight(scene, &light)?);
+    text.push_str(&daemons(scene, &light)?);
     Ok(text)
 }
 
@@ -229,6 +285,8 @@ fn all_turns(scene: &Scene, effort: &Effort, plugins: Plugins) -> Result<Measure
 /// One ADD and one DEL of one side.
 fn turn(scene: &Scene, side: Side, count: usize, plugins: Plugins, measured: &mut Measured) -> Result<()> {
     scene.forget_calls()?;
+    let daemon = scene.daemon(side, plugins);
+    let before = daemon.map(|daemon| daemon.cpu()).transpose()?;
     for verb in ["ADD", "DEL"] {
         let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
         for command in scene.commands(side, verb, count, plugins)? {
@@ -242,46 +300,53 @@ fn turn(scene: &Scene, side: Side, count: usize, plugins: Plugins, measured: &mu
             wall += run.wall;
             cpu += run.cpu;
         }
-        let (walls, cpus) = measured.entry((side, verb, count)).or_default();
-        walls.add(wall);
-        cpus.add(cpu);
+        let kind = measured.entry((side, verb, count)).or_default();
+        kind.wall.add(wall);
+        kind.cpu.add(cpu);
+    }
+    if let (Some(daemon), Some(before)) = (daemon, before) {
+        let kind = measured.entry((side, "DEL", count)).or_default();
+        kind.daemon.add(daemon.cpu()?.saturating_sub(before));
     }
     Ok(())
 }
 
-fn latency(verb: &'static str, measured: &Measured) -> String {
+fn latency(mode: &str, sides: &[Side], verb: &'static str, measured: &Measured) -> String {
     let rows = COUNTS.map(|count| {
-        let walls = Side::ALL.map(|side| &measured[&(side, verb, count)].0);
+        let sides = [Side::Plugins].into_iter().chain(sides.iter().copied());
+        let walls = sides.map(|side| &measured[&(side, verb, count)].wall);
         let figures = walls.map(|walls| format!("{} / {}", ms(walls.median()), ms(walls.quantile(0.95))));
-        [vec![count.to_string()], figures.to_vec()].concat()
+        [count.to_string()].into_iter().chain(figures).collect()
     });
-    let note = "Plugins alone: each plugin called directly, one after another. Ours: the runtime hands the pod's annotations over; looked \
-                up: it does not, and the pod is fetched.";
-    let head = ["networks", "plugins alone", "ours", "ours, looked up", "upstream"];
-    section(&format!("{verb} with bridge and host-local"), note, &head, &rows)
+    let how = match mode {
+        "thin" => {
+            "Ours: the runtime hands the pod's annotations over; looked up: it does not, and the pod is fetched."
+        }
+        _ => "The runtime hands the pod's annotations to our shim; both daemons watch the API server.",
+    };
+    let note = format!("Plugins alone: each plugin called directly, one after another. {how}");
+    let names = sides.iter().map(|side| side.name());
+    let head: Vec<_> = ["networks", "plugins alone"].into_iter().chain(names).collect();
+    section(&format!("{verb} with bridge and host-local, {mode}"), &note, &head, &rows)
 }
 
-fn overhead(verb: &'static str, measured: &Measured) -> String {
+fn overhead(mode: &str, sides: &[Side], verb: &'static str, measured: &Measured) -> String {
+    let (theirs, ours) = sides.split_last().unwrap_or((&Side::Plugins, &[]));
     let rows = COUNTS.map(|count| {
-        let walls = |side| &measured[&(side, verb, count)].0;
-        let alone = walls(Side::Plugins).median();
-        let beyond = Side::MULTUS.map(|side| walls(side).median() - alone);
-        let [ours, looked_up, upstream] = beyond;
-        let figures = beyond.map(ms).to_vec();
-        let ratios = vec![times(upstream, ours), times(upstream, looked_up)];
-        [vec![count.to_string(), ms(alone)], figures, ratios].concat()
+        let median = |side| measured[&(side, verb, count)].wall.median();
+        let alone = median(Side::Plugins);
+        let beyond = |side: &Side| median(*side) - alone;
+        let figures = sides.iter().map(|side| ms(beyond(side)));
+        let ratios = ours.iter().map(|side| times(beyond(theirs), beyond(side)));
+        [count.to_string(), ms(alone)].into_iter().chain(figures).chain(ratios).collect()
     });
     let note = "Medians, above plugins that do next to nothing, called directly one after another.";
-    let head = [
-        "networks",
-        "those plugins",
-        "ours",
-        "ours, looked up",
-        "upstream",
-        "upstream / ours",
-        "upstream / looked up",
-    ];
-    section(&format!("{verb} beyond the plugins' own time"), note, &head, &rows)
+    let names = sides.iter().map(|side| side.name().to_owned());
+    let ratios = ours.iter().map(|side| format!("{} / {}", theirs.name(), side.name()));
+    let head: Vec<_> =
+        ["networks", "those plugins"].map(str::to_owned).into_iter().chain(names).chain(ratios).collect();
+    let head: Vec<_> = head.iter().map(String::as_str).collect();
+    section(&format!("{verb} beyond the plugins' own time, {mode}"), note, &head, &rows)
 }
 
 /// CPU beyond the plugins' own, and memory with plugins that weigh next to nothing.
@@ -290,10 +355,10 @@ fn weight(scene: &Scene, measured: &Measured) -> Result<String> {
     for count in COUNTS {
         for verb in ["ADD", "DEL"] {
             let cpu = |side| {
-                measured[&(side, verb, count)].1.mean() - measured[&(Side::Plugins, verb, count)].1.mean()
+                measured[&(side, verb, count)].cpu.mean() - measured[&(Side::Plugins, verb, count)].cpu.mean()
             };
             let mut row = vec![format!("{verb}, {count} networks")];
-            row.extend(Side::MULTUS.map(|side| ms(cpu(side))));
+            row.extend(Side::THIN.map(|side| ms(cpu(side))));
             rows.push(row);
         }
         let (mut adds, mut dels) = (Vec::new(), Vec::new());
@@ -307,25 +372,60 @@ fn weight(scene: &Scene, measured: &Measured) -> Result<String> {
         rows[last].extend(adds);
         rows[last + 1].extend(dels);
     }
-    let head = [
-        "",
-        "CPU ours",
-        "CPU ours, looked up",
-        "CPU upstream",
-        "MiB ours",
-        "MiB ours, looked up",
-        "MiB upstream",
-    ];
-    let note = "CPU: mean of user and system time beyond the plugins' own, ms. Memory: peak resident set. Both with plugins that do next to \
-                nothing in 2 MiB.";
+    let cpu = Side::THIN.iter().map(|side| format!("CPU {}", side.name()));
+    let memory = Side::MULTUS.iter().map(|side| format!("MiB {}", side.name()));
+    let head: Vec<_> = [String::new()].into_iter().chain(cpu).chain(memory).collect();
+    let head: Vec<_> = head.iter().map(String::as_str).collect();
+    let note = "CPU: mean of user and system time beyond the plugins' own, ms. Memory: peak resident set of what the runtime starts. Both \
+                with plugins that do next to nothing in 2 MiB.";
     Ok(section("CPU and memory per call", note, &head, &rows))
+}
+
+/// What a pod's ADD and DEL cost in thick mode, wherever it is spent, and what the daemons hold.
+fn daemons(scene: &Scene, measured: &Measured) -> Result<String> {
+    let plugins = |count| -> f64 {
+        ["ADD", "DEL"].map(|verb| measured[&(Side::Plugins, verb, count)].cpu.mean()).iter().sum()
+    };
+    let mut rows = Vec::new();
+    for count in COUNTS {
+        let whole = |side| -> f64 {
+            let shim: f64 = ["ADD", "DEL"].map(|verb| measured[&(side, verb, count)].cpu.mean()).iter().sum();
+            shim + measured[&(side, "DEL", count)].daemon.mean() - plugins(count)
+        };
+        let [ours, theirs] = Side::THICK.map(whole);
+        rows.push(vec![
+            format!("CPU of a pod with {count} networks, ms"),
+            ms(ours),
+            ms(theirs),
+            times(theirs, ours),
+        ]);
+    }
+    let mut held = |name: &str, look: &dyn Fn(&thick::Daemon) -> Result<u64>| -> Result<()> {
+        let kibibytes = Side::THICK
+            .map(|side| scene.daemon(side, Plugins::Light).context("a daemon is missing").and_then(look));
+        let [ours, theirs] = kibibytes;
+        let (ours, theirs) = (ours?, theirs?);
+        #[allow(clippy::cast_precision_loss)]
+        let ratio = times(theirs as f64, ours as f64);
+        rows.push(vec![name.to_owned(), mebibytes(ours), mebibytes(theirs), ratio]);
+        Ok(())
+    };
+    held("daemon, before the first pod, MiB", &|daemon| Ok(daemon.idle))?;
+    held("daemon, after all pods, MiB", &|daemon| daemon.resident())?;
+    let note = "CPU: of ADD and DEL together, shim and daemon, beyond the plugins' own. Memory: resident set. No limits.";
+    Ok(section(
+        "Thick mode: what a pod costs, and the daemon",
+        note,
+        &["", "ours", "upstream", "upstream / ours"],
+        &rows,
+    ))
 }
 
 fn api_calls(scene: &Scene, _: &Effort) -> Result<String> {
     let mut rows = Vec::new();
     for count in COUNTS {
         let mut row = vec![count.to_string()];
-        for side in Side::MULTUS {
+        for side in Side::THIN {
             for verb in ["ADD", "DEL"] {
                 scene.api.clear_requests();
                 let run = one(scene, side, verb, count)?;
@@ -336,7 +436,7 @@ fn api_calls(scene: &Scene, _: &Effort) -> Result<String> {
         rows.push(row);
     }
     let head = ["networks", "ours: ADD", "DEL", "ours, looked up: ADD", "DEL", "upstream: ADD", "DEL"];
-    Ok(section("API calls", "", &head, &rows))
+    Ok(section("API calls, thin", "", &head, &rows))
 }
 
 fn by_method(scene: &Scene) -> String {
@@ -384,5 +484,6 @@ fn slow_api(scene: &Scene, effort: &Effort) -> Result<String> {
         }
     }
     let note = "Time of one ADD while every answer of the API server comes late.";
-    Ok(section("A slow API server", note, &["delay", "ours", "ours, looked up", "upstream"], &rows))
+    let head: Vec<_> = ["delay"].into_iter().chain(Side::MULTUS.map(Side::name)).collect();
+    Ok(section("A slow API server", note, &head, &rows))
 }

@@ -32,7 +32,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGUMENT...]
   release         a step of a release: check|notes|charts [--tag TAG], index --url URL [--merge FILE], push --to oci://…
   chart           what is made of the charts: schema, READMEs, deployments/, golden renders; [--check] only compares
   bench           ours and upstream's in one run, taking turns; writes target/bench.md and
-                  docs/benchmarks.md; [--quick | --rounds N: only the former] [--ours PROGRAM]
+                  docs/benchmarks.md; [--quick | --rounds N: only the former] [--ours PROGRAM] [--shim PROGRAM]
   cluster         a real Kubernetes cluster on this machine: up, down, status, kubectl, helm, ...
   parts           build what the tests need from others (reference plugins, upstream's multus, Kubernetes, ...) and stop";
 

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use testbed::Netns;
 use testbed::apiserver::FakeApi;
 
+use super::Programs;
+use super::thick::{Daemon, Daemons};
 use crate::cni::{self, Sandbox};
 
 /// How many networks the pods select.
@@ -28,24 +30,34 @@ pub(super) enum Side {
     OursAlone,
     /// Upstream's.
     Upstream,
+    /// Our shim, with our daemon behind it.
+    OursThick,
+    /// Upstream's shim and daemon.
+    UpstreamThick,
 }
 
 impl Side {
-    pub(super) const ALL: [Self; 4] = [Self::Plugins, Self::Ours, Self::OursAlone, Self::Upstream];
-    pub(super) const MULTUS: [Self; 3] = [Self::Ours, Self::OursAlone, Self::Upstream];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Plugins, Self::Ours, Self::OursAlone, Self::Upstream, Self::OursThick, Self::UpstreamThick];
+    pub(super) const THIN: [Self; 3] = [Self::Ours, Self::OursAlone, Self::Upstream];
+    pub(super) const THICK: [Self; 2] = [Self::OursThick, Self::UpstreamThick];
+    pub(super) const MULTUS: [Self; 5] =
+        [Self::Ours, Self::OursAlone, Self::Upstream, Self::OursThick, Self::UpstreamThick];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plugins => "plugins alone",
             Self::Ours => "ours",
-            Self::OursAlone => "ours, annotations looked up",
+            Self::OursAlone => "ours, looked up",
             Self::Upstream => "upstream",
+            Self::OursThick => "ours, thick",
+            Self::UpstreamThick => "upstream, thick",
         }
     }
 }
 
 /// Which plugins run behind `multus`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Plugins {
     /// bridge and host-local in real namespaces.
     Real,
@@ -54,17 +66,17 @@ pub(super) enum Plugins {
 }
 
 pub(super) struct Scene {
+    // They end before what they stand on goes.
+    daemons: Daemons,
     pub(super) api: FakeApi,
-    pub(super) ours: PathBuf,
-    pub(super) upstream: PathBuf,
-    plugins: PathBuf,
+    pub(super) programs: Programs,
     light: PathBuf,
     dir: tempfile::TempDir,
     sandboxes: BTreeMap<usize, (Netns, Sandbox)>,
 }
 
 impl Scene {
-    pub(super) fn set(ours: PathBuf, upstream: PathBuf, plugins: PathBuf) -> Result<Self> {
+    pub(super) fn set(programs: Programs) -> Result<Self> {
         testbed::require_namespace()?;
         let dir =
             tempfile::Builder::new().prefix("bench").tempdir_in("/run").context("make a folder in /run")?;
@@ -76,8 +88,16 @@ impl Scene {
         for count in COUNTS {
             let (pod, uid) = (format!("pod-{count}"), format!("uid-{count}"));
             let netns = Netns::new(&pod)?;
-            api.add_pod_with("default", &pod, &uid, &[(NETWORKS, &selection(count, Plugins::Real))]);
-            api.add_pod_with("light", &pod, &uid, &[(NETWORKS, &selection(count, Plugins::Light))]);
+            for (namespace, plugins) in [("default", Plugins::Real), ("light", Plugins::Light)] {
+                api.add_pod(json!({
+                    "metadata": {
+                        "name": pod, "namespace": namespace, "uid": uid,
+                        "annotations": { NETWORKS: selection(count, plugins) },
+                    },
+                    // A daemon watches the pods of its own node.
+                    "spec": { "nodeName": super::thick::NODE, "containers": [{ "name": "c", "image": "i" }] },
+                }));
+            }
             let sandbox = Sandbox {
                 container_id: format!("bench-{count}"),
                 netns: netns.path(),
@@ -87,13 +107,20 @@ impl Scene {
             };
             sandboxes.insert(count, (netns, sandbox));
         }
-        let scene = Self { api, ours, upstream, plugins, light, dir, sandboxes };
+        let mut scene = Self { daemons: Daemons::default(), api, programs, light, dir, sandboxes };
         for network in 1..=COUNTS[COUNTS.len() - 1] {
             scene.api.add_nad_with("default", &format!("net-{network}"), &scene.config(network).to_string());
             scene.api.add_nad_with("light", &format!("light-{network}"), &light_config(network).to_string());
         }
         fs::write(scene.path("10-real.conf"), scene.config(0).to_string())?;
         fs::write(scene.path("10-light.conf"), light_config(0).to_string())?;
+        for side in Side::THICK {
+            for (plugins, primary) in [(Plugins::Real, "10-real.conf"), (Plugins::Light, "10-light.conf")] {
+                let daemon = Daemon::start(&scene, side, plugins, primary)
+                    .with_context(|| format!("start the daemon of {}", side.name()))?;
+                scene.daemons.insert((side, plugins), daemon);
+            }
+        }
         Ok(scene)
     }
 
@@ -117,21 +144,16 @@ impl Scene {
         })
     }
 
+    pub(super) fn daemon(&self, side: Side, plugins: Plugins) -> Option<&Daemon> {
+        self.daemons.get(&(side, plugins))
+    }
+
     fn netconf(&self, side: Side, count: usize, plugins: Plugins) -> Value {
-        let primary = match plugins {
-            Plugins::Real => "10-real.conf",
-            Plugins::Light => "10-light.conf",
+        let mut netconf = match self.daemon(side, plugins) {
+            Some(daemon) => daemon.netconf.clone(),
+            None => self.thin_netconf(side, plugins),
         };
-        let mut netconf = json!({
-            "cniVersion": "1.0.0",
-            "name": "multus-cni-network",
-            "type": "multus",
-            "kubeconfig": self.path("kubeconfig"),
-            "clusterNetwork": self.path(primary),
-            "cniDir": self.path(if side == Side::Upstream { "cni-upstream" } else { "cni-ours" }),
-            "binDir": self.plugin_dir(plugins),
-        });
-        if side == Side::Ours {
+        if matches!(side, Side::Ours | Side::OursThick) {
             let annotations =
                 if count == 0 { json!({}) } else { json!({ NETWORKS: selection(count, plugins) }) };
             netconf["capabilities"] = json!({ "io.kubernetes.cri.pod-annotations": true });
@@ -140,15 +162,36 @@ impl Scene {
         netconf
     }
 
-    fn plugin_dir(&self, plugins: Plugins) -> &Path {
+    fn thin_netconf(&self, side: Side, plugins: Plugins) -> Value {
+        let primary = match plugins {
+            Plugins::Real => "10-real.conf",
+            Plugins::Light => "10-light.conf",
+        };
+        json!({
+            "cniVersion": "1.0.0",
+            "name": "multus-cni-network",
+            "type": "multus",
+            "kubeconfig": self.path("kubeconfig"),
+            "clusterNetwork": self.path(primary),
+            "cniDir": self.path(if side == Side::Upstream { "cni-upstream" } else { "cni-ours" }),
+            "binDir": self.plugin_dir(plugins),
+        })
+    }
+
+    pub(super) fn plugin_dir(&self, plugins: Plugins) -> &Path {
         match plugins {
-            Plugins::Real => &self.plugins,
+            Plugins::Real => &self.programs.plugins,
             Plugins::Light => &self.light,
         }
     }
 
     fn program(&self, side: Side) -> &Path {
-        if side == Side::Upstream { &self.upstream } else { &self.ours }
+        match side {
+            Side::Plugins | Side::Ours | Side::OursAlone => &self.programs.ours,
+            Side::Upstream => &self.programs.upstream,
+            Side::OursThick => &self.programs.shim,
+            Side::UpstreamThick => &self.programs.upstream_shim,
+        }
     }
 
     /// Program, environment and stdin of a call of `multus`.
