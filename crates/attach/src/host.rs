@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use libcni::{Cache, Runtime, Search};
+use libcni::{Cache, Observer, Runtime, Search};
 
 /// What a node's attachments stand on.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Host {
     pub boot_id: String,
     /// How many calls may run plugins at once on the node.
     pub slots: u32,
+    /// Hears of every plugin that was run.
+    pub observer: Observer,
 }
 
 impl Host {
@@ -38,6 +40,7 @@ impl Host {
             runtime_cache: PathBuf::from("/var/lib/cni"),
             boot_id: boot_id.trim().to_owned(),
             slots: 64,
+            observer: Observer::default(),
         }
     }
 
@@ -47,6 +50,7 @@ impl Host {
             cache: self.cache(),
             deadline: Some(deadline),
             environment: self.environment.clone(),
+            observer: self.observer.clone(),
         }
     }
 

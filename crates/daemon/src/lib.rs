@@ -25,4 +25,4 @@ pub use log::{Format, Lines};
 pub use queue::EventMode;
 pub use run::{RunError, Running, Settings};
 pub use server::{Server, ServerOptions};
-pub use socket::{Lost, Socket, SocketError};
+pub use socket::{Arriving, Lost, Socket, SocketError};

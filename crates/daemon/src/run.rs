@@ -13,7 +13,7 @@ use std::time::Duration;
 use engine::Level;
 use kube_cluster::{Api, Source};
 use protocol::{Versions, program, socket_path};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixDatagram, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -196,12 +196,14 @@ async fn serve(
 ) -> Result<(), RunError> {
     settle(server.backend(), dir).await;
     loop {
-        let (socket, listener) = Socket::bind(dir)?;
-        let listener = UnixListener::from_std(listener).map_err(RunError::Start)?;
+        let (socket, arriving) = Socket::bind(dir)?;
+        let listener = UnixListener::from_std(arriving.calls).map_err(RunError::Start)?;
+        let notices = UnixDatagram::from_std(arriving.notices).map_err(RunError::Start)?;
         progress.serving.store(true, Ordering::Relaxed);
         log.line(Level::Verbose, format_args!("serving at {}", socket.path().display()));
         let lost = tokio::select! {
             () = server.serve_socket(&listener) => return Ok(()),
+            () = server.count_notices(&notices) => return Ok(()),
             lost = watch(&socket, log) => lost,
         };
         log.line(Level::Error, format_args!("{} was removed: {lost:?}", socket.path().display()));

@@ -27,7 +27,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::message::{Failure, FailureKind};
 use protocol::upstream::{CNI, DELEGATE};
-use protocol::{LARGEST_REQUEST, LOOKUP, RECORD, Versions};
+use protocol::{LARGEST_NOTICE, LARGEST_REQUEST, LOOKUP, RECORD, Versions};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -123,6 +123,22 @@ impl<B: Backend> Server<B> {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => self.begin(stream, Door::Port, slot),
+                Err(error) => self.not_accepted(&error).await,
+            }
+        }
+    }
+
+    /// Counts what calls of the shim came to, until dropped.
+    pub async fn count_notices(&self, arriving: &tokio::net::UnixDatagram) {
+        let mut text = vec![0; LARGEST_NOTICE];
+        loop {
+            match arriving.recv(&mut text).await {
+                // What is no notice was sent by somebody who may do anything here anyway.
+                Ok(size) => {
+                    if let Ok(notice) = serde_json::from_slice(&text[..size]) {
+                        self.counts.notice(&notice);
+                    }
+                }
                 Err(error) => self.not_accepted(&error).await,
             }
         }

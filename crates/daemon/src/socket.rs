@@ -7,10 +7,10 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
-use protocol::socket_path;
+use protocol::{NOTICES, socket_path};
 use rustix::fs::{FlockOperation, flock};
 
 /// Why there is no socket.
@@ -40,6 +40,23 @@ pub struct Socket {
     path: PathBuf,
     dir: File,
     inode: (u64, u64),
+    notices: Named,
+}
+
+/// A name in the folder, and what is behind it.
+#[derive(Debug)]
+struct Named {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+/// What arrives at a socket.
+#[derive(Debug)]
+pub struct Arriving {
+    /// Calls.
+    pub calls: UnixListener,
+    /// Notices of what calls came to.
+    pub notices: UnixDatagram,
 }
 
 impl Socket {
@@ -47,7 +64,7 @@ impl Socket {
     ///
     /// # Errors
     /// When the folder cannot be used.
-    pub fn bind(dir: &Path) -> Result<(Self, UnixListener), SocketError> {
+    pub fn bind(dir: &Path) -> Result<(Self, Arriving), SocketError> {
         let at = |attempt, path: &Path| {
             let path = path.to_owned();
             move |source| SocketError { attempt, path, source }
@@ -59,12 +76,19 @@ impl Socket {
         let _turn = turn(dir).map_err(at("lock", dir))?;
         remove_leftovers(dir);
         let (path, fresh) = (socket_path(dir), dir.join(format!("{FRESH}{}", std::process::id())));
-        let listener = UnixListener::bind(&fresh).map_err(at("listen at", &fresh))?;
-        fs::set_permissions(&fresh, Permissions::from_mode(0o600)).map_err(at("restrict", &fresh))?;
-        let inode = inode(&fresh).map_err(at("look at", &fresh))?;
-        fs::rename(&fresh, &path).map_err(at("put a socket at", &path))?;
-        listener.set_nonblocking(true).map_err(at("listen at", &path))?;
-        Ok((Self { path, dir: opened, inode }, listener))
+        let placed = |path: &Path| -> Result<Named, SocketError> {
+            fs::set_permissions(&fresh, Permissions::from_mode(0o600)).map_err(at("restrict", &fresh))?;
+            let inode = inode(&fresh).map_err(at("look at", &fresh))?;
+            fs::rename(&fresh, path).map_err(at("put a socket at", path))?;
+            Ok(Named { path: path.to_owned(), inode })
+        };
+        let notices = UnixDatagram::bind(&fresh).map_err(at("listen at", &fresh))?;
+        let named_notices = placed(&dir.join(NOTICES))?;
+        let calls = UnixListener::bind(&fresh).map_err(at("listen at", &fresh))?;
+        let Named { path, inode } = placed(&path)?;
+        notices.set_nonblocking(true).map_err(at("listen at", &path))?;
+        calls.set_nonblocking(true).map_err(at("listen at", &path))?;
+        Ok((Self { path, dir: opened, inode, notices: named_notices }, Arriving { calls, notices }))
     }
 
     /// What became of it, if it is not ours any more.
@@ -94,6 +118,9 @@ impl Drop for Socket {
         let Ok(_turn) = turn(dir) else { return };
         if self.lost().is_none() {
             let _ = fs::remove_file(&self.path);
+        }
+        if inode(&self.notices.path).is_ok_and(|found| found == self.notices.inode) {
+            let _ = fs::remove_file(&self.notices.path);
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Engine<'a> {
     pub drained_by: spool::DrainedBy,
     /// The environment that plugins inherit; `CNI_*` variables in it are replaced.
     pub environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    /// Hears of every plugin that was run.
+    pub observer: libcni::Observer,
 }
 
 impl Engine<'_> {

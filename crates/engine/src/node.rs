@@ -64,6 +64,7 @@ impl Engine<'_> {
     pub(crate) fn host(&self, netconf: &NetConf, cni_path: &str) -> Host {
         Host {
             environment: self.environment.clone(),
+            observer: self.observer.clone(),
             ..Host::new(&netconf.cni_dir, search(netconf, cni_path))
         }
     }

@@ -163,6 +163,7 @@ impl Node {
             spool: self.spool(),
             drained_by: self.drained_by,
             environment: std::env::vars_os().collect(),
+            observer: libcni::Observer::default(),
         };
         let output = engine.run(&call, &netconf)?;
         Ok(serde_json::from_slice(&output).unwrap_or(Value::Null))

@@ -4,7 +4,8 @@ mod call;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,36 @@ pub struct Runtime {
     pub deadline: Option<Instant>,
     /// The environment of plugins; `CNI_*` is replaced.
     pub environment: Vec<(OsString, OsString)>,
+    /// Hears of every plugin that was run.
+    pub observer: Observer,
+}
+
+/// A plugin that was run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran<'a> {
+    /// The command.
+    pub verb: Verb,
+    /// The network.
+    pub network: &'a str,
+    /// The plugin's type.
+    pub plugin_type: &'a str,
+    /// How long it ran.
+    pub took: Duration,
+    /// The error's code, if it failed.
+    pub code: Option<u32>,
+}
+
+/// What is done with a plugin that was run.
+type Hears = dyn Fn(&Ran<'_>) + Send + Sync;
+
+/// Hears of plugins that were run; by default nobody does.
+#[derive(Clone, Default)]
+pub struct Observer(pub Option<Arc<Hears>>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "somebody" } else { "nobody" })
+    }
 }
 
 impl Runtime {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Attachment, Cache, Network, Object, Runtime, Search};
+use crate::{Attachment, Cache, Network, Object, Observer, Runtime, Search};
 
 pub(crate) struct Bed {
     root: TempDir,
@@ -34,6 +34,7 @@ impl Bed {
             cache: Cache::new(root.path().join("cache")),
             deadline: Some(Instant::now() + Duration::from_secs(60)),
             environment: std::env::vars_os().collect(),
+            observer: Observer::default(),
         };
         Bed { root, runtime }
     }

@@ -6,6 +6,7 @@
 //!
 //! Called as `passthru` it is that plugin, so that one small file serves a node for both.
 
+mod notice;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::time::Instant;
 use engine::{Cluster, Engine, Level, Log, spool};
 use libcni::skel::Call;
 use libcni::{CniError, Verb};
+use notice::Recording;
 use plan::NetConf;
 use plugin_process::{ProcessLog, Program, passthru};
 use protocol::message::Caller;
@@ -35,8 +37,15 @@ fn main() -> ExitCode {
 }
 
 fn answer(call: &Call, netconf: &NetConf, log: &ProcessLog) -> Result<Vec<u8>, CniError> {
-    let until = Instant::now() + netconf.add_timeout;
+    let notice = Recording::begin(call);
     let netconf = on_the_host(netconf);
+    let done = attach(call, &netconf, log, &notice);
+    notice.send(&netconf.daemon_socket_dir, done.as_ref().err());
+    done
+}
+
+fn attach(call: &Call, netconf: &NetConf, log: &ProcessLog, notice: &Recording) -> Result<Vec<u8>, CniError> {
+    let until = Instant::now() + netconf.add_timeout;
     let socket = socket_path(&netconf.daemon_socket_dir);
     let cluster = SocketCluster::new(&socket, caller(call));
     let engine = Engine {
@@ -45,8 +54,9 @@ fn answer(call: &Call, netconf: &NetConf, log: &ProcessLog) -> Result<Vec<u8>, C
         spool: spool_in(&netconf.daemon_socket_dir),
         drained_by: spool::DrainedBy::Daemon,
         environment: std::env::vars_os().collect(),
+        observer: notice.observer(),
     };
-    match engine.run(call, &netconf) {
+    match engine.run(call, netconf) {
         Err(_) if call.command == Verb::Add && cluster.is_upstream() => {
             log.line(
                 Level::Verbose,

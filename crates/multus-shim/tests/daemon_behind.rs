@@ -234,3 +234,31 @@ fn n95_the_readiness_indicator_is_waited_for() {
     std::fs::write(node.path("ready"), "").unwrap();
     node.call("ADD", &netconf).result();
 }
+
+#[test]
+fn the_daemon_hears_what_each_call_came_to_and_nobody_waits_for_it() {
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+    let node = Node::new();
+    let socket = UnixDatagram::bind(node.path("run").join(protocol::NOTICES)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let heard = || {
+        let mut text = vec![0; protocol::LARGEST_NOTICE];
+        let size = socket.recv(&mut text).unwrap();
+        serde_json::from_slice::<protocol::message::Notice>(&text[..size]).unwrap()
+    };
+    node.call("ADD", &node.netconf(annotated(""))).result();
+    let notice = heard();
+    assert_eq!((notice.verb.as_str(), notice.code, notice.plugins.len()), ("ADD", None, 1));
+    let ran = &notice.plugins[0];
+    assert_eq!((ran.network.as_str(), ran.plugin_type.as_str(), ran.code), ("default", "primary", None));
+    assert!(ran.micros <= notice.micros);
+    let mut failing = node.netconf(json!({}));
+    failing["delegates"][0]["x-error"] = json!({"code": 50, "msg": "no", "on": ["STATUS"]});
+    node.call("STATUS", &failing).error();
+    assert_eq!(heard().code, Some(50));
+    // Nobody reads any more, and the queue is full after some calls.
+    for _ in 0..40 {
+        assert_eq!(node.call("STATUS", &node.netconf(json!({}))).code, Some(0));
+    }
+}

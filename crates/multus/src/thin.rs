@@ -18,6 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             spool: PathBuf::from(spool::DEFAULT_DIR),
             drained_by: spool::DrainedBy::Calls,
             environment: std::env::vars_os().collect(),
+            observer: libcni::Observer::default(),
         };
         engine.run(call, netconf)
     })

@@ -18,10 +18,12 @@
 
 pub mod http;
 pub mod message;
+mod notice;
 mod socket;
 pub mod upstream;
 mod version;
 
+pub use notice::notify;
 pub use socket::{PATIENCE, SocketCluster, socket_path};
 pub use version::{Versions, program};
 
@@ -29,6 +31,11 @@ pub use version::{Versions, program};
 pub const DEFAULT_DIR: &str = "/run/multus";
 /// The socket's name in its folder.
 pub const SOCKET: &str = "multus.sock";
+
+/// The name of the socket for [notices](message::Notice).
+pub const NOTICES: &str = "notices.sock";
+/// The largest notice that is sent or read.
+pub const LARGEST_NOTICE: usize = 32 << 10;
 
 /// Path of a lookup.
 pub const LOOKUP: &str = "/v1/lookup";

@@ -213,6 +213,41 @@ pub enum Ending {
     PodReplaced,
 }
 
+/// What a call of the shim came to. It is sent as one datagram, for metrics: nobody answers it, and nobody waits for it to arrive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// The protocol's version.
+    pub version: u32,
+    /// `CNI_COMMAND`.
+    pub verb: String,
+    /// How long it took.
+    pub micros: u64,
+    /// The error's code; absent after a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u32>,
+    /// The plugins that were run, also those of housekeeping after the call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginCall>,
+}
+
+/// A plugin that was run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCall {
+    /// `CNI_COMMAND`.
+    pub verb: String,
+    /// The network.
+    pub network: String,
+    /// The plugin's type.
+    #[serde(rename = "type")]
+    pub plugin_type: String,
+    /// How long it ran.
+    pub micros: u64,
+    /// The error's code; absent after a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u32>,
+}
+
 /// The body of every answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

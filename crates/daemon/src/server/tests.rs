@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use engine::{Answer, Cluster, ClusterError, PodLookup, PodRef, Query, Record, Recorded, Silent};
 use plan::{Nad, NadLookup, NadRef, Pod};
 use protocol::http::{self, Response as Answered};
-use protocol::message::{Caller, Envelope, Found, Lookup, Reference};
+use protocol::message::{Caller, Envelope, Found, Lookup, Notice, PluginCall, Reference};
 use protocol::{LARGEST_ANSWER, SocketCluster, socket_path};
 use tokio::sync::oneshot;
 
@@ -104,15 +104,17 @@ impl Daemon {
         };
         change(&mut options);
         let told = Arc::new(told);
-        let (socket, listener) = Socket::bind(dir.path()).unwrap();
+        let (socket, arriving) = Socket::bind(dir.path()).unwrap();
         let (stop, stopped) = oneshot::channel();
         let server = Server::new(Arc::clone(&told), options, Arc::new(Silent));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+                let listener = tokio::net::UnixListener::from_std(arriving.calls).unwrap();
+                let notices = tokio::net::UnixDatagram::from_std(arriving.notices).unwrap();
                 tokio::select! {
                     () = server.serve_socket(&listener) => {}
+                    () = server.count_notices(&notices) => {}
                     _ = stopped => {}
                 }
                 server.drain(LONG).await;
@@ -442,6 +444,59 @@ fn upstream_s_counter_keeps_its_name_and_labels() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+}
+
+#[test]
+fn what_calls_of_the_shim_came_to_is_counted_by_verb_network_and_plugin_type() {
+    let daemon = Daemon::new(Told::default());
+    let ran = |network: &str, code| PluginCall {
+        verb: "ADD".to_owned(),
+        network: network.to_owned(),
+        plugin_type: "macvlan".to_owned(),
+        micros: 2000,
+        code,
+    };
+    let notice = Notice {
+        version: 1,
+        verb: "ADD".to_owned(),
+        micros: 7000,
+        code: None,
+        plugins: vec![ran("lan", None), ran("evil\"} 1\nforged", Some(11))],
+    };
+    protocol::notify(daemon.dir.path(), &notice);
+    protocol::notify(
+        daemon.dir.path(),
+        &Notice { code: Some(999), verb: "BOGUS".to_owned(), ..Notice::default() },
+    );
+    let garbage = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    garbage.send_to(b"\0{", daemon.dir.path().join(protocol::NOTICES)).unwrap();
+    // A flood of made-up networks does not become a flood of series.
+    for number in 0..2000 {
+        let plugins = vec![ran(&format!("n{number}"), None)];
+        let notice = Notice { version: 1, verb: "DEL".to_owned(), micros: 1, code: None, plugins };
+        testbed::wait::until("room", LONG, || {
+            let text = serde_json::to_vec(&notice).unwrap();
+            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            socket.send_to(&text, daemon.dir.path().join(protocol::NOTICES)).ok()
+        })
+        .unwrap();
+    }
+    let text = testbed::wait::until("the metrics", LONG, || {
+        let text = daemon.text("GET", "/metrics", "").1;
+        text.contains(r#"multus_calls_total{code="0",verb="DEL"} 2000"#).then_some(text)
+    })
+    .unwrap();
+    for line in [
+        r#"multus_calls_total{code="0",verb="ADD"} 1"#,
+        r#"multus_calls_total{code="999",verb="other"} 1"#,
+        r#"multus_call_duration_seconds_bucket{verb="ADD",le="0.025"} 1"#,
+        r#"multus_plugin_calls_total{code="0",network="lan",type="macvlan",verb="ADD"} 1"#,
+        r#"multus_plugin_calls_total{code="11",network="evil\"} 1\nforged",type="macvlan",verb="ADD"} 1"#,
+        r#"multus_plugin_duration_seconds_count{type="macvlan",verb="ADD"} 2002"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text:.4000}");
+    }
+    assert!(text.lines().count() < 600, "{}", text.lines().count());
 }
 
 #[test]

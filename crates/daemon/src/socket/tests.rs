@@ -17,7 +17,8 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Whether `listener` is who answers at the socket.
-fn answers(listener: &UnixListener, dir: &Path) -> bool {
+fn answers(arriving: &Arriving, dir: &Path) -> bool {
+    let listener = &arriving.calls;
     let Ok(mut client) = UnixStream::connect(socket_path(dir)) else { return false };
     let Ok((mut server, _)) = listener.accept() else { return false };
     server.write_all(b"x").unwrap();
@@ -34,7 +35,7 @@ fn folder_and_socket_are_for_their_owner_alone() {
     let (socket, _listener) = Socket::bind(&dir).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&dir), mode(socket.path())), (0o700, 0o600));
-    assert_eq!(names(&dir), [LOCK, "multus.sock"]);
+    assert_eq!(names(&dir), [LOCK, "multus.sock", NOTICES]);
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn a_new_daemon_takes_over_and_the_old_one_leaves_its_socket_alone() {
     let (new, new_listener) = Socket::bind(dir.path()).unwrap();
     assert_eq!((old.lost(), new.lost()), (Some(Lost::Taken), None));
     assert!(answers(&new_listener, dir.path()));
-    assert!(old_listener.accept().is_ok(), "whoever waited is still answered");
+    assert!(old_listener.calls.accept().is_ok(), "whoever waited is still answered");
     drop(old);
     assert!(answers(&new_listener, dir.path()), "the old one took the new one's socket away");
     drop(new);
@@ -113,7 +114,7 @@ fn what_a_killed_daemon_left_goes() {
     drop(UnixListener::bind(dir.path().join(format!("{FRESH}4242"))).unwrap());
     let (_socket, listener) = Socket::bind(dir.path()).unwrap();
     assert!(answers(&listener, dir.path()));
-    assert_eq!(names(dir.path()), [LOCK, "multus.sock"]);
+    assert_eq!(names(dir.path()), [LOCK, "multus.sock", NOTICES]);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::value::RawValue;
 
-use super::{Attachment, Runtime};
+use super::{Attachment, Ran, Runtime};
 use crate::args;
 use crate::config::{Form, Network, Plugin};
 use crate::error::{CniError, Error, Step, Verb};
@@ -74,7 +75,18 @@ impl Runtime {
     ) -> Result<Vec<u8>, Error> {
         let nobody = Attachment::default();
         let step = step(network, plugin, verb);
-        self.run(step, path, stdin, attachment.unwrap_or(&nobody), self.search.path_list())
+        let began = Instant::now();
+        let done = self.run(step, path, stdin, attachment.unwrap_or(&nobody), self.search.path_list());
+        if let Some(observer) = &self.observer.0 {
+            observer(&Ran {
+                verb,
+                network: &network.name,
+                plugin_type: &plugin.plugin_type,
+                took: began.elapsed(),
+                code: done.as_ref().err().map(|error| error.to_cni().code),
+            });
+        }
+        done
     }
 
     fn run(

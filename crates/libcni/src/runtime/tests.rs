@@ -325,3 +325,22 @@ fn c86_the_cache_holds_what_a_del_needs() {
     assert_eq!(entry.capability_args, Object::default());
     assert_eq!(entry.cni_result().unwrap().unwrap().ips().len(), 1);
 }
+
+#[test]
+fn an_observer_hears_of_every_plugin_that_ran_and_of_its_code() {
+    let bed = chain_bed("1.0.0");
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hears = std::sync::Arc::clone(&heard);
+    let observer = crate::Observer(Some(std::sync::Arc::new(move |ran: &crate::Ran<'_>| {
+        hears
+            .lock()
+            .unwrap()
+            .push(format!("{} {} {} {:?}", ran.verb, ran.network, ran.plugin_type, ran.code));
+    })));
+    let runtime = crate::Runtime { observer, ..bed.runtime.clone() };
+    runtime.add(&chain("1.0.0"), &attachment()).unwrap();
+    bed.plugin("two", &fail(117, "no"));
+    runtime.add(&chain("1.0.0"), &attachment()).unwrap_err();
+    let expected = ["ADD net1 one None", "ADD net1 two None", "ADD net1 one None", "ADD net1 two Some(117)"];
+    assert_eq!(*heard.lock().unwrap(), expected);
+}
