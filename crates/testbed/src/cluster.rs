@@ -377,3 +377,6 @@ fn output_of(command: &mut Command) -> Result<String> {
     }
     Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
+
+#[cfg(test)]
+mod tests;
