@@ -58,14 +58,46 @@ pub(crate) fn static_multus() -> Result<PathBuf> {
 
 /// A package's program of the same name as it is released.
 pub(crate) fn static_program(package: &str, arch: Arch) -> Result<PathBuf> {
+    let small = SMALL.contains(&package);
+    let profile = if small { "small" } else { "release" };
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "--release", "--target", arch.triple(), "--package", package]);
+    cargo.args(["build", "--locked", "--profile", profile, "--target", arch.triple(), "--package", package]);
+    let mut flags = static_flags();
+    // Relocations of a static program as bits and not as records: only this linker is known to write them for old kernels.
+    if small && arch == Arch::Amd64 {
+        flags.push("-Clink-arg=-Wl,--pack-dyn-relocs=relr".to_owned());
+    }
     // With --target these flags do not reach build scripts and macros, which must stay dynamic.
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", static_flags().join("\x1f")).env_remove("RUSTFLAGS");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env_remove("RUSTFLAGS");
     if arch != Arch::native()? {
         cross(&mut cargo, arch)?;
     }
-    build(&mut cargo, package)
+    let program = build(&mut cargo, package)?;
+    if small {
+        drop_unwind_tables(&program, arch)?;
+    }
+    Ok(program)
+}
+
+/// Programs that go to every node and are started for every call.
+const SMALL: [&str; 1] = ["multus-shim"];
+
+/// A tenth of such a program is tables for unwinding, which nothing uses: it ends where it panics, and says where that is.
+fn drop_unwind_tables(program: &Path, arch: Arch) -> Result<()> {
+    let objcopy = if arch == Arch::native()? {
+        "objcopy".to_owned()
+    } else {
+        arch.triple().replace("-unknown", "") + "-objcopy"
+    };
+    let mut command = Command::new(&objcopy);
+    command.args(["--remove-section=.eh_frame", "--remove-section=.eh_frame_hdr"]).arg(program);
+    let status = command
+        .status()
+        .with_context(|| format!("start {objcopy}, which comes with the linker (binutils)"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
 }
 
 /// Where sources lie on the building machine is nobody's business, and must not change the bytes.

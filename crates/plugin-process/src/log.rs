@@ -9,10 +9,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::{Level, Log};
-use jiff::Timestamp;
 use plan::{LogOptions, NetConf};
 use rustix::fs::{FlockOperation, flock};
 
@@ -62,10 +61,8 @@ impl Log for ProcessLog {
             return;
         }
         let mut line = String::new();
-        // In UTC: lines of several nodes are read side by side, and time zones would be a tenth of a plugin's file.
-        let now = Timestamp::now();
         // Writing to a String cannot fail, and a log line that stderr or the disk does not take is lost by design.
-        let _ = writeln!(line, "{now:.0} [{}] {text}", level.as_str());
+        let _ = writeln!(line, "{} [{}] {text}", rfc3339(SystemTime::now()), level.as_str());
         if self.to_stderr {
             let _ = io::stderr().write_all(line.as_bytes());
         }
@@ -133,7 +130,7 @@ fn rotate(path: &Path, options: LogOptions) -> io::Result<()> {
     if !too_large(path, options) {
         return Ok(());
     }
-    let moved = backup_name(path, Timestamp::now());
+    let moved = backup_name(path, SystemTime::now());
     fs::rename(path, &moved)?;
     if options.compress {
         pack(&moved)?;
@@ -193,11 +190,28 @@ fn is_stamp(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'T' | b'.'))
 }
 
-fn backup_name(path: &Path, now: Timestamp) -> PathBuf {
+/// A time in UTC, as RFC 3339 writes it, without a fraction: lines of several nodes are read side by side. By hand, since a crate for
+/// times and their zones would be a twentieth of the shim's file, for this one line.
+fn rfc3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // The civil calendar by eras of 400 years that begin in March, so that leap days come last (Hinnant's algorithm).
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+fn backup_name(path: &Path, now: SystemTime) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
-    let stamp = format!("{now:.3}").replace(':', "-");
-    path.with_file_name(format!("{stem}-{}{extension}", stamp.trim_end_matches('Z')))
+    let millis = now.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
+    let stamp = rfc3339(now).replace(':', "-");
+    path.with_file_name(format!("{stem}-{}.{millis:03}{extension}", stamp.trim_end_matches('Z')))
 }
 
 #[cfg(test)]
@@ -223,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn times_are_those_of_the_calendar() {
+        for day in 0..60_000_u64 {
+            for second in [0, 43_200, 86_399] {
+                let seconds = day * 86_400 + second;
+                let expected = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
+                assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), expected.to_string());
+            }
+        }
+    }
+
+    #[test]
     fn q35_a_full_file_is_rotated_packed_and_pruned() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("multus.log");
@@ -238,7 +263,7 @@ mod tests {
         backups.sort();
         assert_eq!(backups.len(), 2, "{backups:?}");
         assert!(backups[1].to_string_lossy().ends_with(".log.gz"), "{backups:?}");
-        let name = backup_name(&path, "2026-01-02T03:04:05.6789Z".parse().unwrap());
+        let name = backup_name(&path, UNIX_EPOCH + Duration::from_millis(1_767_323_045_678));
         assert_eq!(name, dir.path().join("multus-2026-01-02T03-04-05.678.log"), "as lumberjack names them");
         assert!(fs::metadata(&backups[1]).unwrap().len() < 1 << 16);
         assert!(dir.path().join("multus-notes.log").exists());

@@ -47,6 +47,8 @@ enum Answered<T> {
     Yes(T),
     /// Not now; it is worth trying again.
     NotYet(ClusterError),
+    /// There was no time left for an answer.
+    Late(ClusterError),
     No(ClusterError),
 }
 
@@ -84,6 +86,7 @@ impl Inner {
         self.since.set(Some(began));
         let deadline = deadline.min(began + self.patience);
         let mut pause = FIRST_PAUSE;
+        let mut before = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let message = message::Lookup { timeout_millis: millis(left), ..message.clone() };
@@ -91,10 +94,13 @@ impl Inner {
                 Answered::Yes(found) => return Ok(found),
                 Answered::No(error) => return Err(error),
                 Answered::NotYet(error) => error,
+                // Why there was none until now says more than that the time is over.
+                Answered::Late(error) => return Err(waited(before.unwrap_or(error), began.elapsed())),
             };
             if Instant::now() + pause >= deadline {
                 return Err(waited(error, began.elapsed()));
             }
+            before = Some(error);
             // Nothing tells when a daemon comes back: its socket is replaced by another.
             #[allow(clippy::disallowed_methods)]
             std::thread::sleep(pause);
@@ -124,6 +130,7 @@ impl Inner {
                 let hint = "is the multus daemon of this node (DaemonSet kube-multus-ds) running?";
                 Answered::NotYet(unavailable(format!("{error}; {hint}")))
             }
+            Err(error @ http::Error::Late) => Answered::Late(unavailable(error.to_string())),
             Err(error) => Answered::No(unavailable(error.to_string())),
         }
     }
@@ -203,7 +210,7 @@ impl Cluster for SocketCluster {
         };
         match self.0.ask::<message::Recorded>(RECORD, &message, deadline) {
             Answered::Yes(recorded) => Ok(recorded.recorded.into()),
-            Answered::NotYet(error) | Answered::No(error) => Err(error),
+            Answered::NotYet(error) | Answered::Late(error) | Answered::No(error) => Err(error),
         }
     }
 }
