@@ -40,3 +40,12 @@ somebody who did not use Helm
 {{- else if and (not (include "multus.live" .)) (eq (.Values.crds.install | toString) "false") -}}true
 {{- end -}}
 {{- end -}}
+
+{{/* The engine that this release has run until now; empty where it is new, or no cluster answers. */}}
+{{- define "multus.engineBefore" -}}
+{{- $config := lookup "v1" "ConfigMap" (include "multus.namespace" .) (include "multus.configMapName" .) | default dict -}}
+{{- $record := get ($config.data | default dict) "install.json" | default "{}" | fromJson -}}
+{{- if eq ($record.owner | default "") (include "multus.owner" .) -}}
+{{- $record.engine -}}
+{{- end -}}
+{{- end -}}

@@ -58,6 +58,9 @@ What works, but perhaps not as the user expects: a JSON list of texts, for NOTES
 {{- if or $thick $follows -}}
 {{- $all = append $all "Upstream's Multus removes its file from the node whenever its pod stops: pods that start during an upgrade or a restart of it run\nwithout their further networks, and nothing tells. multus-rs keeps it." -}}
 {{- end -}}
+{{- if and $thick (eq (include "multus.engineBefore" .) "multus-rs") -}}
+{{- $all = append $all (printf "multus-rs ran here until now, and its file may stay beside upstream's, which the runtime reads first: %s/00-multus.conflist.\nIt does no harm while upstream's Multus runs. Remove it from the nodes when you uninstall." $node.configDir) -}}
+{{- end -}}
 {{- if hasPrefix "/var/lib/rancher/k3s/data/current" $node.binDir -}}
 {{- $all = append $all "After an upgrade of k3s, restart the DaemonSet: the folder data/current is another one then, and upstream's Multus does not notice." -}}
 {{- end -}}
