@@ -90,6 +90,13 @@
 {{- if and $upstream $thin .Values.config.raw -}}
 {{- include "multus.fail" (printf "config.raw: upstream's thin mode writes its configuration from flags alone.\n%s" $oursOrThick) -}}
 {{- end -}}
+{{- if not $upstream -}}
+{{- range $key := keys .Values.config.raw | sortAlpha -}}
+{{- if has (lower $key) (list "type" "name" "cniversion" "cniversions" "delegates" "clusternetwork" "plugins" "prevresult" "auxiliarycnichainname") -}}
+{{- include "multus.fail" (printf "config.raw.%s: the configuration is made for the default network, and this key would make it another one's.\nLeave it out; network.defaultNetwork chooses the default network." $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and $network.requireDefault (not $network.defaultNetwork) -}}
 {{- include "multus.fail" "network.requireDefault: true needs to know which network to wait for.\nSet network.defaultNetwork, for example to 10-flannel.conflist or to the network's name." -}}
 {{- end -}}

@@ -6,10 +6,6 @@ podSecurityContext:
   seccompProfile:
     type: RuntimeDefault
 initContainers:
-  {{- /* multus itself is installed, and removed, by the container; only an auxiliary chain needs its companion passthru. */}}
-  {{- if .Values.config.raw.auxiliaryCNIChainName }}
-  {{- include "multus.installContainer" (dict "root" . "name" "install-multus" "volume" "cnibin" "type" "thin") | nindent 2 }}
-  {{- end }}
   {{- include "multus.referencePluginsContainer" . | nindent 2 }}
 containers:
   - name: kube-multus

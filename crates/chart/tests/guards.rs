@@ -39,6 +39,7 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&[UPSTREAM, "network.attachToAll={storage}"], &["network.attachToAll", "thick"]),
     (&[UPSTREAM, "config.systemNamespaces={a}"], &["config.systemNamespaces", "thick"]),
     (&[UPSTREAM, "config.raw.a=b"], &["config.raw", "thick"]),
+    (&["config.raw.clusterNetwork=a"], &["config.raw.clusterNetwork", "network.defaultNetwork"]),
     (&["network.requireDefault=true"], &["network.requireDefault", "network.defaultNetwork"]),
     (
         &[UPSTREAM, "network.requireDefault=true", "network.defaultNetwork=cbr0"],

@@ -159,25 +159,12 @@ fn selected<'a>(
 fn configured<'a>(facts: &Facts<'a>, pod: Option<&Pod>) -> Result<Vec<Chosen<'a>>, PlanError> {
     let netconf = facts.netconf;
     let only_first = matches!(facts.verb, Verb::Status | Verb::Gc);
-    if netconf.cluster_network.is_empty() {
+    let mut chosen = if netconf.cluster_network.is_empty() {
         let count = if only_first { 1 } else { netconf.delegates.len() };
-        let of_delegate = |(index, network): (usize, &Network)| Chosen {
-            origin: Origin::Delegate { index },
-            name: network.name.clone(),
-            network: network.clone(),
-            nad: None,
-            selection: None,
-        };
-        return Ok(netconf.delegates.iter().take(count).enumerate().map(of_delegate).collect());
-    }
-    let cluster = by_value(facts, &netconf.cluster_network, Origin::ClusterNetwork).map_err(|e| {
-        // Upstream keeps the cause to itself (Q37).
-        e.under(&format!(
-            "GetDefaultNetworks: failed to get clusterNetwork {} in namespace {}: ",
-            netconf.cluster_network, netconf.multus_namespace
-        ))
-    })?;
-    let mut chosen = vec![cluster];
+        netconf.delegates.iter().take(count).enumerate().map(of_delegate).collect()
+    } else {
+        vec![cluster_network(facts)?]
+    };
     if gets_default_networks(netconf, pod) && !only_first {
         for (index, value) in netconf.default_networks.iter().enumerate() {
             chosen.push(by_value(facts, value, Origin::DefaultNetwork { index })?);
@@ -186,9 +173,31 @@ fn configured<'a>(facts: &Facts<'a>, pod: Option<&Pod>) -> Result<Vec<Chosen<'a>
     Ok(chosen)
 }
 
-/// Whether `defaultNetworks` hold for this pod.
+fn of_delegate<'a>((index, network): (usize, &Network)) -> Chosen<'a> {
+    Chosen {
+        origin: Origin::Delegate { index },
+        name: network.name.clone(),
+        network: network.clone(),
+        nad: None,
+        selection: None,
+    }
+}
+
+fn cluster_network<'a>(facts: &Facts<'a>) -> Result<Chosen<'a>, PlanError> {
+    let netconf = facts.netconf;
+    by_value(facts, &netconf.cluster_network, Origin::ClusterNetwork).map_err(|e| {
+        // Upstream keeps the cause to itself (Q37).
+        e.under(&format!(
+            "GetDefaultNetworks: failed to get clusterNetwork {} in namespace {}: ",
+            netconf.cluster_network, netconf.multus_namespace
+        ))
+    })
+}
+
+/// Whether `defaultNetworks` hold for this pod. Upstream drops them without a word where the primary network is written out in
+/// `delegates`, which is what its own entrypoint writes.
 pub(crate) fn gets_default_networks(netconf: &NetConf, pod: Option<&Pod>) -> bool {
-    !netconf.cluster_network.is_empty() && pod.is_some_and(|pod| !netconf.is_system_namespace(&pod.namespace))
+    pod.is_some_and(|pod| !netconf.is_system_namespace(&pod.namespace))
 }
 
 /// The NAD that a value of `clusterNetwork` or `defaultNetworks` may mean.

@@ -188,6 +188,17 @@ fn cluster_network_is_a_nad_else_a_file_else_a_path() {
     assert!(plan.warnings.is_empty());
 }
 
+/// Upstream drops them without a word, though its own entrypoint writes the primary network out.
+#[test]
+fn n92_default_networks_are_attached_beside_a_primary_that_is_written_out() {
+    let case = Case::new()
+        .netconf(r#"{"delegates":[{"name":"a","type":"t"}],"defaultNetworks":["d"]}"#)
+        .able("kube-system/d");
+    let plan = case.plan();
+    assert_eq!(shape(&plan), [("a", "eth0"), ("kube-system/d", "net1")]);
+    assert_eq!(plan.attachments[1].origin, Origin::DefaultNetwork { index: 0 });
+}
+
 #[test]
 fn n92_a_missing_cluster_network_says_why() {
     let prefix =

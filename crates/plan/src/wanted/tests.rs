@@ -43,6 +43,13 @@ fn n91_configured_networks_are_wanted() {
     assert_eq!(nads(&none.wanted().unwrap()), ["m/cluster"]);
 }
 
+/// Upstream drops them without a word.
+#[test]
+fn n92_default_networks_are_wanted_beside_a_primary_that_is_written_out() {
+    let keys = r#"{"delegates":[{"name":"a","type":"t"}],"defaultNetworks":["extra"]}"#;
+    assert_eq!(nads(&Case::new().netconf(keys).wanted().unwrap()), ["kube-system/extra"]);
+}
+
 #[test]
 fn the_auxiliary_chain_lies_beside_the_default_networks_file() {
     let wanted = Case::new().with_keys(r#""auxiliaryCNIChainName":"aux""#).wanted().unwrap();
