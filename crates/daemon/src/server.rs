@@ -36,6 +36,7 @@ use tokio::time::timeout;
 use crate::SharedLog;
 use crate::backend::Backend;
 use crate::counts::Counts;
+use crate::metrics::Family;
 use budget::Budget;
 use reply::{Held, Reply};
 
@@ -240,7 +241,26 @@ impl<B: Backend> Server<B> {
         let mut text = String::new();
         self.counts.write(&mut text);
         self.backend.metrics(&mut text);
+        self.journals(&mut text);
         text
+    }
+
+    /// What the node's journals hold, where this process can see them.
+    fn journals(&self, out: &mut String) {
+        let Some(Ok(held)) = self.options.cni_dir.as_deref().map(attach::held) else { return };
+        let mut family = Family { out };
+        for (name, help, value) in [
+            ("multus_journal_sandboxes", "Sandboxes that have a journal.", held.sandboxes),
+            ("multus_journal_attachments", "Attachments that the journals name.", held.attachments),
+            ("multus_journal_broken", "Journals that cannot be read.", held.broken),
+            (
+                "multus_parked_deletions",
+                "Attachments whose DEL was set aside after it had failed several times.",
+                held.parked,
+            ),
+        ] {
+            family.one(name, "gauge", help, value);
+        }
     }
 
     /// Reads the body, and has it answered when it is a call's turn.

@@ -81,6 +81,8 @@ fn a_failing_secondary_is_set_aside_after_five_tries_in_compat_and_never_in_stri
             matches!(&fifth.unwrap().attachments[0].outcome, Outcome::Parked(why) if why.contains("device"))
         );
         assert!(own.parked && own.next_try.is_some());
+        let held = crate::held(&node.host.cni_dir).unwrap();
+        assert_eq!((held.sandboxes, held.attachments, held.parked, held.broken), (1, 1, 1, 0));
         // Another DEL tries again and does not fail either.
         node.del().unwrap();
         assert_eq!(node.journal().unwrap().len(), 1);

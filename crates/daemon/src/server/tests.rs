@@ -500,6 +500,20 @@ fn what_calls_of_the_shim_came_to_is_counted_by_verb_network_and_plugin_type() {
 }
 
 #[test]
+fn journals_and_parked_deletions_are_counted() {
+    let daemon = Daemon::new(Told::default());
+    let dir = daemon.dir.path().join("cni");
+    std::fs::create_dir_all(&dir).unwrap();
+    let upstream = r#"[{"Conf":{"name":"n","type":"t"},"ConfList":{},"Name":"n","Bytes":"eyJjbmlWZXJzaW9uIjoiMS4wLjAiLCJuYW1lIjoibiIsInR5cGUiOiJ0In0="}]"#;
+    std::fs::write(dir.join("c1"), upstream).unwrap();
+    std::fs::write(dir.join("c2"), "{").unwrap();
+    let text = daemon.text("GET", "/metrics", "").1;
+    for line in ["multus_journal_sandboxes 1", "multus_journal_broken 1", "multus_parked_deletions 0"] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
 fn over_the_network_there_is_health_and_metrics_and_nothing_else() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let options = ServerOptions {
