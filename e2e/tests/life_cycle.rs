@@ -107,6 +107,8 @@ fn between_upstreams_images_and_ours() {
         assert!(world.interfaces("after").unwrap().contains_key("net2"), "{step}: no networks afterwards");
         world.delete(&[after]).unwrap();
     }
+    world.uninstall(Helm::V4).unwrap();
+    world.plain_pods_start().unwrap();
 }
 
 fn up(name: &str, archives: &[Archive]) -> World {

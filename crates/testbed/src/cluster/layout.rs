@@ -9,10 +9,14 @@ use anyhow::{Context, Result};
 use super::{Layout, NodeSpec, Primary};
 use crate::parts;
 
-/// k3s' data folder.
-const K3S: &str = "/var/lib/rancher/k3s";
-/// The folder of a k3s release below `data`; in a real one, the hash of what it unpacks.
-const HASH: &str = "9d9f1e6e2a1c5d9b9c2f0a4b7e3d8c6f5a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d";
+/// What a k3s release unpacks, in a folder that a real one calls by a hash of it.
+const RELEASE: &str =
+    "/var/lib/rancher/k3s/data/9d9f1e6e2a1c5d9b9c2f0a4b7e3d8c6f5a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d";
+/// Its plugins.
+const RELEASE_BIN: &str =
+    "/var/lib/rancher/k3s/data/9d9f1e6e2a1c5d9b9c2f0a4b7e3d8c6f5a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d/bin";
+/// The link to the release that runs.
+const CURRENT: &str = "/var/lib/rancher/k3s/data/current";
 /// What k3s brings.
 const K3S_PLUGINS: [&str; 6] = ["bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap"];
 
@@ -52,11 +56,9 @@ impl Layout {
                 kubelet_kubeconfig: "/etc/kubernetes/kubelet.conf",
             },
             Self::K3s => k3s,
-            Self::K3sOld => Folders {
-                bin_dir: "/var/lib/rancher/k3s/data/9d9f1e6e2a1c5d9b9c2f0a4b7e3d8c6f5a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d/bin",
-                install_dir: "/var/lib/rancher/k3s/data/current/bin",
-                ..k3s
-            },
+            Self::K3sOld => {
+                Folders { bin_dir: RELEASE_BIN, install_dir: "/var/lib/rancher/k3s/data/current/bin", ..k3s }
+            }
         }
     }
 }
@@ -76,26 +78,24 @@ pub(super) fn install_plugins(root: &Path, node: &NodeSpec) -> Result<()> {
     if node.primary == Primary::Flannel || node.layout != Layout::Generic {
         sources.push(parts::flannel()?.join("flannel"));
     }
-    let release = format!("{K3S}/data/{HASH}/bin");
-    let bin_dir =
-        place(if node.layout == Layout::Generic { node.layout.folders().bin_dir } else { &release });
+    let generic = node.layout == Layout::Generic;
+    let bin_dir = place(if generic { node.layout.folders().bin_dir } else { RELEASE_BIN });
     fs::create_dir_all(&bin_dir).with_context(|| format!("create {}", bin_dir.display()))?;
     for source in &sources {
         let name = source.file_name().unwrap_or_default();
         fs::copy(source, bin_dir.join(name))
             .with_context(|| format!("copy {} to a node", source.display()))?;
     }
-    if node.layout == Layout::Generic {
+    if generic {
         return Ok(());
     }
-    symlink(format!("{K3S}/data/{HASH}"), place(&format!("{K3S}/data/current")))
-        .context("link data/current")?;
+    symlink(RELEASE, place(CURRENT)).with_context(|| format!("link {CURRENT}"))?;
     if node.layout == Layout::K3s {
         let stable = place(node.layout.folders().bin_dir);
-        fs::create_dir_all(&stable)?;
+        fs::create_dir_all(&stable).with_context(|| format!("create {}", stable.display()))?;
         for source in &sources {
             let name = source.file_name().unwrap_or_default();
-            symlink(Path::new(&release).join(name), stable.join(name))
+            symlink(Path::new(RELEASE_BIN).join(name), stable.join(name))
                 .context("link a plugin into data/cni")?;
         }
     }
