@@ -231,7 +231,8 @@ pub fn daemon_answer(data: &[u8]) {
 pub fn upstream_request(data: &[u8]) {
     if let Ok(request) = protocol::upstream::Request::parse(data) {
         let _ = request.variable("CNI_COMMAND");
-        let again = protocol::upstream::Request::parse(&request.to_bytes()).expect("what we write can be read");
+        let again =
+            protocol::upstream::Request::parse(&request.to_bytes()).expect("what we write can be read");
         assert_eq!(again, request);
     }
 }

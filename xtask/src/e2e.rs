@@ -37,7 +37,8 @@ pub(crate) fn run() -> Result<()> {
     }
     let folder = folder.display().to_string();
     let environment = [("E2E_IMAGES", folder.as_str()), ("RUST_BACKTRACE", "1")];
-    let tested = crate::test::cargo(&["test", "--package", "e2e", "--locked", "--no-fail-fast"], &environment);
+    let tested =
+        crate::test::cargo(&["test", "--package", "e2e", "--locked", "--no-fail-fast"], &environment);
     if tested.is_ok() {
         remove_folders()?;
     }

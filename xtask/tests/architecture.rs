@@ -105,7 +105,16 @@ fn each_crate_depends_only_on_those_before_it() {
         ("protocol", &["libcni", "plan", "attach", "engine"]),
         (
             "daemon",
-            &["libcni", "plan", "attach", "engine", "plugin-process", "protocol", "kube-cluster", "node-config"],
+            &[
+                "libcni",
+                "plan",
+                "attach",
+                "engine",
+                "plugin-process",
+                "protocol",
+                "kube-cluster",
+                "node-config",
+            ],
         ),
         ("multus-shim", &["libcni", "plan", "attach", "engine", "plugin-process", "protocol"]),
         (

@@ -123,23 +123,45 @@ fn a_spool_that_was_taken_away_is_made_and_watched_again() {
     until("the record", || bed.status("p").as_deref() == Some("[1]"));
 }
 
+/// The statuses that were sent for a pod, in their order.
+fn sent(bed: &Bed) -> Vec<String> {
+    let patches = bed.api.requests().into_iter().filter(|request| request.method == "PATCH");
+    let status = |body: Vec<u8>| {
+        let patch: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        patch["metadata"]["annotations"][plan::STATUS_ANNOTATION].as_str().unwrap().to_owned()
+    };
+    patches.map(|request| status(request.body)).collect()
+}
+
 #[test]
 fn only_the_newest_sandbox_speaks_for_a_pod() {
-    let mut bed = ready(api());
-    bed.api.refuse();
-    leave(&bed, "old", &record(pod("p", "u1"), "[old]"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    spool::leave(&path, "new", &record(pod("p", "u1"), "[new]")).unwrap();
+    spool::leave(&path, "old", &record(pod("p", "u1"), "[old]")).unwrap();
     // As if it had been left long before the other one.
-    let old = std::fs::read_to_string(bed.spool.join("old")).unwrap();
-    std::fs::write(bed.spool.join("old"), old.replacen("\"written\":", "\"written\":1,\"was\":", 1)).unwrap();
+    let old = std::fs::read_to_string(path.join("old")).unwrap();
+    std::fs::write(path.join("old"), old.replacen("\"written\":", "\"written\":1,\"was\":", 1)).unwrap();
+    let bed = start(api(), |options| options.spool = path.clone());
+    until("the spool", || std::fs::read_dir(&path).unwrap().count() == 0);
+    assert_eq!(sent(&bed), ["[new]"]);
+}
+
+#[test]
+fn a_newer_record_that_arrives_while_an_older_one_is_being_written_is_written_after_it() {
+    let bed = ready(api());
+    let slow = FaultKind::Delay(Duration::from_secs(1));
+    bed.api.add_fault(Fault {
+        method: "PATCH".to_owned(),
+        path: "/pods/p/".to_owned(),
+        times: 1,
+        kind: slow,
+    });
+    leave(&bed, "old", &record(pod("p", "u1"), "[old]"));
+    until("the older one's request", || sent(&bed).len() == 1);
     leave(&bed, "new", &record(pod("p", "u1"), "[new]"));
-    bed.api.resume().unwrap();
     until("the spool", || waiting(&bed) == 0);
-    let statuses: Vec<_> =
-        bed.api.requests().into_iter().filter(|request| request.method == "PATCH").collect();
-    assert!(
-        statuses.iter().all(|patch| String::from_utf8_lossy(&patch.body).contains("[new]")),
-        "{statuses:?}"
-    );
+    assert_eq!(sent(&bed), ["[old]", "[new]"]);
     assert_eq!(bed.status("p").as_deref(), Some("[new]"));
 }
 
