@@ -132,8 +132,8 @@ pub struct Config {
     pub events: EventMode,
     /// How old a cache may be.
     pub staleness_bound: Duration,
-    /// Where this process sees the shim that the runtime calls.
-    pub shim_dir: PathBuf,
+    /// Where this process may see the shim that the runtime calls.
+    pub shim_dirs: Vec<PathBuf>,
     /// What goes into the generated configuration, with paths as the host has them.
     pub netconf: Object,
     /// The journals, as this process sees them.
@@ -192,7 +192,7 @@ impl Config {
             take_over_from: keys.get("takeOverFrom")?.unwrap_or_default(),
             events: events(&keys)?,
             staleness_bound: keys.get("stalenessBoundSeconds")?.map_or(STALENESS_BOUND, Duration::from_secs),
-            shim_dir: keys.path("shimDir")?.unwrap_or_else(|| "/host/opt/cni/bin".into()),
+            shim_dirs: shim_dirs(&keys, &host)?,
             netconf: Object::default(),
             cni_dir: keys.path("cniDir")?.unwrap_or_else(|| "/var/lib/cni/multus".into()),
             notes,
@@ -200,6 +200,16 @@ impl Config {
         config.netconf = netconf(&object, &host, &config.socket_dir)?;
         Ok(config)
     }
+}
+
+/// The binary directory as the host has it, below each place where the host's root may be mounted, and at its own path.
+fn shim_dirs(keys: &Keys<'_>, host: &HostPaths) -> Result<Vec<PathBuf>, ConfigError> {
+    if let Some(dir) = keys.path("shimDir")? {
+        return Ok(vec![dir]);
+    }
+    let bin_dir = keys.text("binDir")?;
+    let bin_dir = if bin_dir.is_empty() { "/opt/cni/bin" } else { &bin_dir };
+    Ok(host.seen_here(&host.path("binDir", bin_dir)?))
 }
 
 /// Every key that is not the daemon's own, with paths as the host has them.

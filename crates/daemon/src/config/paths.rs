@@ -1,6 +1,6 @@
 //! Upstream's configurations hold paths as its daemon's container sees them; the shim runs on the host.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libcni::json::kind;
 use serde_json::value::{RawValue, to_raw_value};
@@ -50,6 +50,12 @@ impl HostPaths {
             ));
         }
         Ok(path.to_owned())
+    }
+
+    /// Where this process may see the host's `path`.
+    pub(super) fn seen_here(&self, path: &str) -> Vec<PathBuf> {
+        let below = self.prefixes.iter().map(|prefix| format!("{prefix}{path}"));
+        below.chain([path.to_owned()]).map(PathBuf::from).collect()
     }
 
     /// The value of a key, with the path in it as the host has it.

@@ -36,6 +36,16 @@ fn upstream_s_own_configuration_works() {
 }
 
 #[test]
+fn the_shim_is_looked_for_where_manifests_mount_the_binary_directory() {
+    let dirs = |text: &str| -> Vec<String> {
+        config(text).shim_dirs.iter().map(|dir| dir.display().to_string()).collect()
+    };
+    assert_eq!(dirs(SHIPPED), ["/hostroot/opt/cni/bin", "/host/opt/cni/bin", "/opt/cni/bin"]);
+    assert_eq!(dirs(r#"{"binDir":"/host/usr/libexec/cni"}"#), ["/host/usr/libexec/cni", "/usr/libexec/cni"]);
+    assert_eq!(dirs(r#"{"shimDir":"/s"}"#), ["/s"]);
+}
+
+#[test]
 fn nothing_at_all_is_a_configuration() {
     let config = config("{}");
     assert_eq!(config.socket_dir, std::path::Path::new("/run/multus"));

@@ -1,7 +1,7 @@
 //! The node's CNI configuration, while the daemon runs and when it ends.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,8 @@ pub(super) struct Keeper<'a> {
     installation: Installation<'a>,
     options: Options,
     watcher: Option<Watcher>,
-    /// What the runtime has to be able to start.
-    shim: PathBuf,
+    /// Where the program may be seen that the runtime has to be able to start.
+    shims: Vec<PathBuf>,
     indicator: Option<PathBuf>,
     say: Say<'a>,
     state: State,
@@ -60,7 +60,7 @@ impl<'a> Keeper<'a> {
             installation,
             options,
             watcher,
-            shim: config.shim_dir.join("multus-shim"),
+            shims: config.shim_dirs.iter().map(|dir| dir.join("multus-shim")).collect(),
             indicator: config.readiness_indicator_file.clone(),
             say,
             state: State::Waiting,
@@ -98,7 +98,8 @@ impl<'a> Keeper<'a> {
 
     fn watched(&self) -> Vec<PathBuf> {
         let indicator = self.indicator.as_ref().and_then(|file| file.parent());
-        let others = self.shim.parent().into_iter().chain(indicator).map(PathBuf::from);
+        let others = self.shims.iter().filter_map(|shim| shim.parent()).filter(|dir| dir.is_dir());
+        let others = others.chain(indicator).map(PathBuf::from);
         self.installation.watched().into_iter().chain(others).collect()
     }
 
@@ -113,7 +114,7 @@ impl<'a> Keeper<'a> {
             (Some(reason), State::Withdrawn(told)) if reason == *told => Ok(()),
             (Some(reason), State::Installed) => self.withdraw(reason),
             // What an earlier daemon left would make the runtime call a program that is not there.
-            (Some(reason), State::Waiting) if !self.shim.exists() => {
+            (Some(reason), State::Waiting) if self.missing_shim().is_some() => {
                 self.installation.install()?;
                 self.withdraw(reason)
             }
@@ -133,12 +134,19 @@ impl<'a> Keeper<'a> {
 
     /// Why the runtime must not be told to call the shim.
     fn obstacle(&self) -> Option<String> {
-        if !self.shim.exists() {
-            let shim = self.shim.display();
+        if let Some(shim) = self.missing_shim() {
+            let shim = shim.display();
             return Some(format!("{shim} is missing; the init container install_multus puts it there"));
         }
         let indicator = self.indicator.as_ref().filter(|file| !file.exists())?;
         Some(format!("the default network is not ready: {} does not exist", indicator.display()))
+    }
+
+    /// The shim that ought to be in a directory which this process sees. One that it does not see is the installer's alone.
+    fn missing_shim(&self) -> Option<&PathBuf> {
+        let mut seen = self.shims.iter().filter(|shim| shim.parent().is_some_and(Path::is_dir)).peekable();
+        let first = *seen.peek()?;
+        (!seen.any(|shim| shim.exists())).then_some(first)
     }
 
     /// Whether pods with networks can be served. A node that has had its configuration keeps it also while the API server is away:
