@@ -16,7 +16,7 @@
   programs         {{ $node.binDir }}{{ with $node.alsoBinDir }}, and {{ . }}{{ end }}
   default network  {{ include "multus.notes.primary" . }}
   plugins          {{ if include "multus.referencePlugins" . }}the node's own, and beside them the reference plugins {{ .Values.referencePlugins.image.tag }}{{ else }}the node's own{{ end }}
-  CRD              {{ if include "multus.rendersCrd" . }}of this release; it stays on uninstall, and so do all NADs{{ else if $owner }}of {{ $owner | replace "us" "this release" }}, left as it is{{ else }}not installed (crds.install){{ end }}
+  CRD              {{ if include "multus.rendersCrd" . }}of this release; it stays on uninstall, and NADs with it{{ else if $owner }}of {{ eq $owner "us" | ternary "this release" $owner }}, left as it is{{ else }}not installed (crds.install){{ end }}
 {{- with include "multus.warnings" . | fromJsonArray }}
 
 BEFORE YOU GO ON
@@ -40,7 +40,7 @@ and then, on each node, or no pod starts there: rm {{ $node.configDir }}/00-mult
 {{- else }}
 Nodes then work as before Multus.
 {{- end }}
-NADs and their CRD stay; to remove them too:
+NADs{{ with .Values.networkAttachmentDefinitions }} other than the {{ len . }} of this release{{ end }} and their CRD stay; to remove them too:
   kubectl delete crd {{ include "multus.crdName" . }}
 {{ end -}}
 

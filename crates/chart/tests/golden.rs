@@ -33,3 +33,29 @@ fn every_case_renders_as_its_golden_file_says_with_both_helms() {
         wrong.join("\n")
     );
 }
+
+/// Those that have a file of their own differ in something; these do not.
+#[test]
+fn platforms_without_a_golden_file_are_like_any_other_cluster() {
+    let helm = Helm::four().unwrap();
+    let daemonset = |platform: &str| {
+        let set = ["--set".to_owned(), format!("platform={platform}")];
+        let rest =
+            ["--kube-version", "v1.34.4", "--show-only", "templates/daemonset.yaml"].map(str::to_owned);
+        let said = helm.template(&chart::dir("multus"), &[&set[..], &rest].concat()).unwrap();
+        assert!(said.success, "{}", said.stderr);
+        said.stdout
+    };
+    let platforms = fs::read_to_string(chart::dir("multus").join("files/platforms.yaml")).unwrap();
+    let names = platforms.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
+    let names: Vec<_> = names.filter_map(|line| line.split_once(':').map(|(name, _)| name)).collect();
+    let cases = case::all().unwrap();
+    let generic = daemonset("generic");
+    let mut plain = Vec::new();
+    for name in names.iter().filter(|name| !cases.contains_key(&format!("platform-{name}"))) {
+        if daemonset(name) == generic {
+            plain.push(*name);
+        }
+    }
+    assert_eq!(plain, ["generic", "rke2", "harvester", "minikube", "flatcar"]);
+}

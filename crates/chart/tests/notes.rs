@@ -10,6 +10,11 @@ const UPSTREAM: &str = "image.repository=ghcr.io/k8snetworkplumbingwg/multus-cni
 
 /// The notes for a cluster of this version, with these values.
 fn notes(version: &str, files: &[&str], sets: &[&str]) -> String {
+    notes_where_served(&[], version, files, sets)
+}
+
+/// The same where the cluster serves further APIs.
+fn notes_where_served(apis: &[&str], version: &str, files: &[&str], sets: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let source = chart::dir("multus").join("tests/notes");
     fs::create_dir_all(folder.path().join("templates")).unwrap();
@@ -19,6 +24,7 @@ fn notes(version: &str, files: &[&str], sets: &[&str]) -> String {
     fs::create_dir(folder.path().join("charts")).unwrap();
     symlink(chart::dir("multus"), folder.path().join("charts/multus")).unwrap();
     let mut arguments = vec!["--kube-version".to_owned(), version.to_owned()];
+    arguments.extend(apis.iter().flat_map(|api| ["--api-versions".to_owned(), (*api).to_owned()]));
     for file in files {
         // One level down, since multus is a dependency here.
         let text = fs::read_to_string(testbed::parts::workspace().join("examples").join(file)).unwrap();
@@ -104,6 +110,8 @@ fn the_usual_folders_on_k3s_and_k3s_folders_elsewhere_are_pointed_out() {
 
 #[test]
 fn openshift_is_told_that_it_has_multus_already() {
+    let unsaid = notes_where_served(&["security.openshift.io/v1"], "v1.34.4", &[], &[]);
+    assert_has(&unsaid, &["This is OpenShift", "platform: openshift"]);
     assert_has(&notes("v1.34.4", &[], &["platform=openshift"]), &["network operator already runs Multus"]);
 }
 
