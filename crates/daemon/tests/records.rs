@@ -64,7 +64,7 @@ fn events_that_are_slow_or_refused_fail_no_record() {
     }
     assert!(started.elapsed() < Duration::from_secs(10));
     until("the loss", || bed.metric("multus_events_total{ending=\"dropped\"}") == 1.0);
-    assert!(bed.log.has("events are lost: post event AddedInterface on pod a/"));
+    until("the word", || bed.log.has("events are lost: post event AddedInterface on pod a/"));
 }
 
 #[test]
