@@ -1,4 +1,4 @@
-{{/* The install record: what `multusctl verify` and a person read to know what this release is. Keys are only ever added. */}}
+{{/* The install record: what a person, or a program, reads to know what this release is. Keys are only ever added. */}}
 {{- define "multus.record" -}}
 {{- $node := include "multus.node" . | fromJson -}}
 {{- $primary := dict "defaultNetwork" .Values.network.defaultNetwork "required" .Values.network.requireDefault "attachToAll" .Values.network.attachToAll -}}
