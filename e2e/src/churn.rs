@@ -126,30 +126,35 @@ fn pods_on(world: &World, node: &str, networks: [&str; 2], stop: &AtomicBool, ta
                 Err(error) => tally.unknown.push(format!("{}: {error:#}", pod.name)),
             }
         }
-        if matches!(started, Ok(Ok(()))) {
-            judge(world, &pod, wanted, "when it was ready", tally);
-        }
+        let complete =
+            matches!(started, Ok(Ok(()))) && judge(world, &pod, wanted, "when it was ready", tally);
         if let Some((pod, wanted)) = previous.take() {
             judge(world, &pod, wanted, "later", tally);
             // Not waited for: its end and the next one's start are to meet.
             let _ = world.kubectl(&["delete", "pod", &pod.name, "--wait=false"]);
         }
-        if matches!(started, Ok(Ok(()))) {
+        // One that lacks something is counted once.
+        if complete {
             previous = Some((pod, wanted));
         }
     }
 }
 
-fn judge(world: &World, pod: &Pod, wanted: usize, when: &str, tally: &Mutex<Tally>) {
+/// Whether the pod has what it asked for.
+fn judge(world: &World, pod: &Pod, wanted: usize, when: &str, tally: &Mutex<Tally>) -> bool {
     let name = &pod.name;
     match world.interfaces(name) {
-        Err(error) => lock(tally).unknown.push(format!("{name} {when}: {error:#}")),
+        Err(error) => {
+            lock(tally).unknown.push(format!("{name} {when}: {error:#}"));
+            false
+        }
         Ok(interfaces) => {
             let missing = (1..=wanted).map(|number| format!("net{number}"));
             let missing: Vec<_> = missing.filter(|name| !interfaces.contains_key(name)).collect();
             if !missing.is_empty() {
                 lock(tally).without_network.push(format!("{name} {when} lacks {}", missing.join(", ")));
             }
+            missing.is_empty()
         }
     }
 }

@@ -12,11 +12,20 @@ const OURS: &str = "ghcr.io/multus-rs/multus-rs:v4.0.0";
 
 #[test]
 fn the_thin_manifest_gives_pods_their_networks() {
-    let world = World::up("manifest-thin", |spec| {
+    follow("manifest-thin", "multus-daemonset.yml", "snapshot");
+}
+
+#[test]
+fn the_thick_manifest_gives_pods_their_networks() {
+    follow("manifest-thick", "multus-daemonset-thick.yml", "snapshot-thick");
+}
+
+fn follow(name: &str, manifest: &str, tag: &str) {
+    let world = World::up(name, |spec| {
         spec.node(NodeSpec::new("node1")).node(NodeSpec::new("node2").containerd(Containerd::V2))
     });
     world.load(&[Archive::Ours]).unwrap();
-    world.apply(&manifest("multus-daemonset.yml")).unwrap();
+    world.apply(&with_our_image(manifest, tag)).unwrap();
     world.rollout(DAEMON_SET).unwrap();
 
     let pair = Pair::start(&world, "pair");
@@ -24,10 +33,10 @@ fn the_thin_manifest_gives_pods_their_networks() {
     pair.end(&world);
 }
 
-fn manifest(name: &str) -> String {
+fn with_our_image(name: &str, tag: &str) -> String {
     let source = parts::upstream_source(parts::UPSTREAM_VERSION).unwrap();
     let text = fs::read_to_string(source.join("deployments").join(name)).unwrap();
-    let upstream = format!("{}:snapshot", images::UPSTREAM);
+    let upstream = format!("image: {}:{tag}\n", images::UPSTREAM);
     assert!(text.contains(&upstream), "{name} names another image than {upstream}");
-    text.replace(&upstream, OURS)
+    text.replace(&upstream, &format!("image: {OURS}\n"))
 }
