@@ -39,6 +39,14 @@ impl World {
     /// When Helm does not succeed, or a pod stays.
     pub fn uninstall(&self, helm: Helm) -> Result<()> {
         self.helm(helm, &["uninstall", "multus", "--namespace", NAMESPACE])?;
+        self.daemon_pods_are_gone()
+    }
+
+    /// Waits until no pod of the DaemonSet is left.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub fn daemon_pods_are_gone(&self) -> Result<()> {
         self.kubectl(&[
             "-n",
             NAMESPACE,

@@ -53,17 +53,7 @@ fn from_an_index() {
         world.rollout(DAEMON_SET).unwrap();
         Pair::start(&world, "pair").end(&world);
         world.helm(helm, &["uninstall", "multus"]).unwrap();
-        world
-            .kubectl(&[
-                "-n",
-                NAMESPACE,
-                "wait",
-                "--for=delete",
-                "--timeout=120s",
-                "pod",
-                "--selector=app=multus",
-            ])
-            .unwrap();
+        world.daemon_pods_are_gone().unwrap();
     }
 }
 
@@ -87,17 +77,7 @@ fn from_an_oci_registry() {
         world.helm(helm, &["install", "multus", chart, "--version", "4.0.0", "--plain-http"]).unwrap();
         world.rollout(DAEMON_SET).unwrap();
         world.helm(helm, &["uninstall", "multus"]).unwrap();
-        world
-            .kubectl(&[
-                "-n",
-                NAMESPACE,
-                "wait",
-                "--for=delete",
-                "--timeout=120s",
-                "pod",
-                "--selector=app=multus",
-            ])
-            .unwrap();
+        world.daemon_pods_are_gone().unwrap();
     }
 }
 

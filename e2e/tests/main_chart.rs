@@ -34,17 +34,7 @@ fn the_main_chart_brings_multus_and_leaves_it_out() {
         Pair::start(&world, "pair").end(&world);
 
         world.helm(helm, &["uninstall", "main"]).unwrap();
-        world
-            .kubectl(&[
-                "-n",
-                NAMESPACE,
-                "wait",
-                "--for=delete",
-                "--timeout=120s",
-                "pod",
-                "--selector=app=multus",
-            ])
-            .unwrap();
+        world.daemon_pods_are_gone().unwrap();
         world.plain_pods_start().unwrap();
     }
 }
