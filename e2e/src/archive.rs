@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-/// The folder with the archives; set by `cargo xtask test e2e`.
+/// The folder with the archives, where it is not the one that `cargo xtask test e2e` makes.
 const FOLDER: &str = "E2E_IMAGES";
+/// That one, in the workspace.
+const MADE: &str = "target/e2e";
 
 /// Images that can be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +26,13 @@ impl Archive {
     /// # Errors
     /// When it was not made.
     pub fn path(self) -> Result<PathBuf> {
-        let folder = std::env::var_os(FOLDER)
-            .with_context(|| format!("{FOLDER} is not set: run the tests by `cargo xtask test e2e`"))?;
+        let folder = std::env::var_os(FOLDER).map_or_else(|| crate::workspace().join(MADE), PathBuf::from);
         let file = match self {
             Self::Ours => "multus-rs.tar".to_owned(),
             Self::Plugins => "cni-plugins.tar".to_owned(),
             Self::Upstream(version) => format!("upstream-{version}.tar"),
         };
-        let path = PathBuf::from(folder).join(file);
+        let path = folder.join(file);
         if !path.is_file() {
             bail!("{} is missing: run the tests by `cargo xtask test e2e`, which makes it", path.display());
         }

@@ -43,15 +43,6 @@ impl World {
         }
     }
 
-    /// The cluster, to be changed.
-    #[must_use]
-    pub fn cluster_mut(&mut self) -> &mut Cluster {
-        match &mut self.cluster {
-            Some(cluster) => cluster,
-            None => unreachable!("the cluster is there until the world is dropped"),
-        }
-    }
-
     /// A node.
     ///
     /// # Panics

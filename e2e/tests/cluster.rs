@@ -69,13 +69,13 @@ fn pods_reach_each_other_and_the_api_over_nodes() {
 
 #[test]
 fn a_node_comes_back_after_a_power_cut_and_its_services_after_a_kill() {
-    let mut world = World::up("back", |spec| spec.node(NodeSpec::new("node1").containerd(Containerd::V2)));
+    let world = World::up("back", |spec| spec.node(NodeSpec::new("node1").containerd(Containerd::V2)));
     world.plain_pods_start().unwrap();
     let boot = |world: &World| {
         world.node("node1").machine().run("cat", &["/proc/sys/kernel/random/boot_id"]).unwrap()
     };
     let before = boot(&world);
-    world.cluster_mut().reboot("node1").unwrap();
+    world.cluster().reboot("node1").unwrap();
     assert_ne!(boot(&world), before);
     world.plain_pods_start().unwrap();
 

@@ -1,7 +1,7 @@
 //! The end-to-end tests: makes the images that they load, and runs them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use testbed::cluster::Cluster;
@@ -13,6 +13,24 @@ use crate::say;
 const UPSTREAM: [&str; 2] = [parts::UPSTREAM_VERSION, "v4.2.4"];
 
 pub(crate) fn run() -> Result<()> {
+    images()?;
+    let folder = folder().display().to_string();
+    let environment = [("E2E_IMAGES", folder.as_str()), ("RUST_BACKTRACE", "1")];
+    let tested =
+        crate::test::cargo(&["test", "--package", "e2e", "--locked", "--no-fail-fast"], &environment);
+    if tested.is_ok() {
+        remove_folders()?;
+    }
+    tested
+}
+
+/// Where the tests find what they load.
+fn folder() -> PathBuf {
+    crate::root().join("target/e2e")
+}
+
+/// Makes what they load.
+pub(crate) fn images() -> Result<()> {
     // First and out here, where a failed download says so by itself and not from within a test.
     for part in [
         parts::reference_plugins,
@@ -25,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
     ] {
         part()?;
     }
-    let folder = crate::root().join("target/e2e");
+    let folder = folder();
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     crate::image::run(&["--out".to_owned(), folder.display().to_string()])?;
     for version in UPSTREAM {
@@ -35,14 +53,7 @@ pub(crate) fn run() -> Result<()> {
         oci_archive::write_archive(&archive, &images::upstream(version, &programs)?)
             .with_context(|| format!("write upstream's images of {version}"))?;
     }
-    let folder = folder.display().to_string();
-    let environment = [("E2E_IMAGES", folder.as_str()), ("RUST_BACKTRACE", "1")];
-    let tested =
-        crate::test::cargo(&["test", "--package", "e2e", "--locked", "--no-fail-fast"], &environment);
-    if tested.is_ok() {
-        remove_folders()?;
-    }
-    tested
+    Ok(())
 }
 
 /// A test that fails leaves its cluster's folder to be looked at, and only then.

@@ -11,6 +11,7 @@ mod e2e;
 mod fuzz;
 mod image;
 mod release;
+mod soak;
 mod test;
 
 use std::io::Write;
@@ -34,6 +35,8 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGUMENT...]
   bench           ours and upstream's in one run, taking turns; writes target/bench.md and
                   docs/benchmarks.md; [--quick | --rounds N: only the former] [--ours PROGRAM] [--shim PROGRAM]
   cluster         a real Kubernetes cluster on this machine: up, down, status, kubectl, helm, ...
+  soak            faults one after another on a real cluster while pods come and go; writes docs/reliability.md
+                  [--fault NAME]... [--for 30m] [--engine ours|upstream] [--seed N] [--page]
   parts           build what the tests need from others (reference plugins, upstream's multus, Kubernetes, ...) and stop";
 
 fn main() -> ExitCode {
@@ -59,6 +62,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "fuzz" => fuzz::run(rest),
         "image" => image::run(rest),
         "cluster" => cluster::run(rest),
+        "soak" => soak::run(rest),
         "parts" => parts(),
         _ => bail!("there is no task {task:?}\n{USAGE}"),
     }

@@ -12,6 +12,8 @@
 mod cgroup;
 mod client;
 mod control;
+mod disk;
+mod gate;
 mod layout;
 mod machine;
 mod node;
@@ -27,6 +29,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail};
 
 pub use client::Helm;
+pub use gate::{Gate, Passage};
 pub use machine::Machine;
 pub use node::Node;
 pub use spec::{Containerd, Layout, NodeSpec, Primary, Spec};
@@ -255,20 +258,21 @@ impl Cluster {
     ///
     /// # Errors
     /// When the node does not come up again.
-    pub fn reboot(&mut self, name: &str) -> Result<()> {
+    pub fn reboot(&self, name: &str) -> Result<()> {
         let index = self.nodes.iter().position(|node| node.name() == name);
         let index =
             index.with_context(|| format!("the cluster {:?} has no node {name:?}", self.spec.name))?;
-        self.nodes[index].machine_mut().kill()?;
+        self.nodes[index].machine().kill()?;
         let place = place(&self.dir, &self.spec, index);
         cgroup::remove(&place.cgroup)?;
         cgroup::create(&place.cgroup)?;
         let root = machine_root(&self.dir, name);
         let record = |record: &machine::Record| state::record(&self.dir, record);
-        let spec = &self.spec.nodes[index];
-        self.nodes[index] = Node::boot(&root, spec, &place, self.life, &self.control, record)?;
-        self.nodes[index].start_kubelet()?;
-        let boot = self.nodes[index].machine().run("cat", &["/proc/sys/kernel/random/boot_id"])?;
+        let node = &self.nodes[index];
+        let booted = Node::boot(&root, node.spec(), &place, self.life, &self.control, record)?;
+        node.machine().is_now(booted.into_machine());
+        node.start_kubelet()?;
+        let boot = node.machine().run("cat", &["/proc/sys/kernel/random/boot_id"])?;
         let seen = format!("--for=jsonpath={{.status.nodeInfo.bootID}}={}", boot.trim());
         let wait = ["wait", "--timeout=90s", &seen, &format!("node/{name}")];
         output(self.kubectl().args(wait))
@@ -300,9 +304,9 @@ impl Cluster {
         Ok(existed)
     }
 
-    fn end(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
-            node.machine_mut().kill()?;
+    fn end(&self) -> Result<()> {
+        for node in &self.nodes {
+            node.machine().kill()?;
         }
         self.control.kill()
     }

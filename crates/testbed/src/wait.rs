@@ -21,8 +21,8 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
     }
 }
 
-/// The one place where the testbed sleeps: between two looks of [`until`], and where a fault is slowness itself.
+/// The one place where the testbed sleeps: between two looks of [`until`], and where a fault is slowness itself, or lasts a time.
 #[allow(clippy::disallowed_methods)]
-pub(crate) fn pause(duration: Duration) {
+pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -74,8 +75,15 @@ impl Record {
 /// A machine that runs.
 #[derive(Debug)]
 pub struct Machine {
-    record: Record,
     root: PathBuf,
+    /// Another one after each boot, which whoever else holds the machine need not know of.
+    boot: Mutex<Boot>,
+}
+
+/// One boot of a machine.
+#[derive(Debug)]
+struct Boot {
+    record: Record,
     /// Closed, it ends the machine; see [`Life::Held`].
     _lifeline: Option<ChildStdin>,
     child: Option<Child>,
@@ -121,7 +129,7 @@ impl Machine {
             Life::Held => (Some(stdin), Some(child)),
             Life::Own => (None, None),
         };
-        Ok(Self { record: machine, root: root.to_owned(), _lifeline: lifeline, child })
+        Ok(Self::of(Boot { record: machine, _lifeline: lifeline, child }, root))
     }
 
     /// A machine that another process started.
@@ -129,13 +137,31 @@ impl Machine {
         if !record.is_alive() {
             bail!("the machine {} does not run any more", record.name);
         }
-        Ok(Self { record: record.clone(), root: root.to_owned(), _lifeline: None, child: None })
+        Ok(Self::of(Boot { record: record.clone(), _lifeline: None, child: None }, root))
     }
 
-    /// The process that all of the machine hangs on, as seen from outside.
+    fn of(boot: Boot, root: &Path) -> Self {
+        Self { root: root.to_owned(), boot: Mutex::new(boot) }
+    }
+
+    fn boot_now(&self) -> MutexGuard<'_, Boot> {
+        // A boot is put in place whole.
+        self.boot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self) -> String {
+        self.boot_now().record.name.clone()
+    }
+
+    /// The process that all of the machine hangs on, as seen from outside; another one after each boot.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.record.pid
+        self.boot_now().record.pid
+    }
+
+    /// From now on this is `again`, the same machine booted once more.
+    pub(super) fn is_now(&self, again: Self) {
+        *self.boot_now() = again.boot.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
 
     /// Where a path of the machine lies outside. Only for what is on disk (`/run` is not), and a link that is absolute leads
@@ -150,7 +176,7 @@ impl Machine {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .args(["--target", &self.record.pid.to_string(), "--net", "--mount", "--pid", "--uts", "--"])
+            .args(["--target", &self.pid().to_string(), "--net", "--mount", "--pid", "--uts", "--"])
             .arg(program)
             .env_clear()
             .env("PATH", PATH)
@@ -164,7 +190,7 @@ impl Machine {
     /// When it cannot start or does not succeed.
     pub fn run<S: AsRef<OsStr>>(&self, program: &str, arguments: &[S]) -> Result<String> {
         let mut command = self.command(program);
-        super::output(command.args(arguments)).with_context(|| format!("on {}", self.record.name))
+        super::output(command.args(arguments)).with_context(|| format!("on {}", self.name()))
     }
 
     /// Starts a program that stays. Its output goes to `/var/log/<service>.log`, its process id to `/run/<service>.pid`.
@@ -177,7 +203,7 @@ impl Machine {
         let script = r#"setsid "$@" </dev/null >>"/var/log/$0.log" 2>&1 & echo $! >"/run/$0.pid""#;
         let mut shell = self.command("sh");
         shell.args(["-c", script, service]).args(command).envs(environment.iter().copied());
-        super::output(&mut shell).with_context(|| format!("start {service} on {}", self.record.name))?;
+        super::output(&mut shell).with_context(|| format!("start {service} on {}", self.name()))?;
         Ok(())
     }
 
@@ -191,7 +217,7 @@ impl Machine {
         if !matches!(signal, "TERM" | "KILL" | "INT") {
             return Ok(());
         }
-        let what = format!("{service} on {} to end after SIG{signal}", self.record.name);
+        let what = format!("{service} on {} to end after SIG{signal}", self.name());
         wait::until(&what, Duration::from_secs(60), || {
             self.run("kill", &["-0", pid.trim()]).is_err().then_some(())
         })
@@ -213,9 +239,10 @@ impl Machine {
     }
 
     /// Ends the machine, with everything that runs on it. Its files stay.
-    pub(super) fn kill(&mut self) -> Result<()> {
-        self.record.kill()?;
-        if let Some(mut child) = self.child.take() {
+    pub(super) fn kill(&self) -> Result<()> {
+        let mut boot = self.boot_now();
+        boot.record.kill()?;
+        if let Some(mut child) = boot.child.take() {
             child.wait().context("reap unshare")?;
         }
         Ok(())

@@ -117,8 +117,9 @@ impl Node {
         &self.machine
     }
 
-    pub(super) fn machine_mut(&mut self) -> &mut Machine {
-        &mut self.machine
+    /// What boots a node again hands it over to the one that is known already.
+    pub(super) fn into_machine(self) -> Machine {
+        self.machine
     }
 
     /// Its address in the nodes' network.
@@ -209,6 +210,24 @@ impl Node {
             "--v=2".to_owned(),
         ];
         self.machine.start("kubelet", &[("TESTBED_KUBERNETES_VERSION", &self.version)], &arguments)
+    }
+
+    /// Ends the kubelet by that signal and starts it again.
+    ///
+    /// # Errors
+    /// When it does not run, or cannot be started.
+    pub fn restart_kubelet(&self, signal: &str) -> Result<()> {
+        self.machine.signal("kubelet", signal)?;
+        self.start_kubelet()
+    }
+
+    /// Ends containerd by that signal, and starts it again. Containers go on; they hang on shims of their own.
+    ///
+    /// # Errors
+    /// When it does not run, or cannot be started.
+    pub fn restart_containerd(&self, signal: &str) -> Result<()> {
+        self.machine.signal("containerd", signal)?;
+        self.start_containerd()
     }
 
     fn containerd_program(&self, name: &str) -> String {

@@ -14,7 +14,7 @@ fn machine(life: Life) -> (Machine, Record, tempfile::TempDir) {
 
 #[test]
 fn a_machine_has_its_own_processes_network_files_and_name() {
-    let (mut machine, _, dir) = machine(Life::Held);
+    let (machine, _, dir) = machine(Life::Held);
     assert_eq!(machine.run("hostname", &[] as &[&str]).unwrap(), "box\n");
     assert_eq!(machine.run("sh", &["-c", "ls /sys/class/net"]).unwrap(), "lo\n");
     let processes = machine.run("sh", &["-c", "ls -d /proc/[0-9]* | wc -l"]).unwrap();
@@ -31,7 +31,7 @@ fn a_machine_has_its_own_processes_network_files_and_name() {
 
 #[test]
 fn what_a_kubelet_would_set_is_set_for_the_machine_alone() {
-    let (mut machine, _, _dir) = machine(Life::Held);
+    let (machine, _, _dir) = machine(Life::Held);
     let own = |file: &str| machine.run("cat", &[format!("/proc/sys/{file}")]).unwrap();
     for (file, value) in KERNEL {
         assert_eq!(own(file).trim(), value, "{file}");
@@ -43,7 +43,7 @@ fn what_a_kubelet_would_set_is_set_for_the_machine_alone() {
 
 #[test]
 fn a_machine_ends_with_all_that_runs_on_it() {
-    let (mut machine, record, _dir) = machine(Life::Own);
+    let (machine, record, _dir) = machine(Life::Own);
     let outside = service(&machine);
     machine.kill().unwrap();
     assert!(!record.is_alive());
@@ -64,7 +64,7 @@ fn a_machine_that_is_held_ends_when_it_is_let_go() {
 fn a_machine_is_found_again_by_its_record() {
     let (started, record, dir) = machine(Life::Own);
     drop(started);
-    let mut found = Machine::find(&record, dir.path()).unwrap();
+    let found = Machine::find(&record, dir.path()).unwrap();
     assert_eq!(found.run("hostname", &[] as &[&str]).unwrap(), "box\n");
     found.kill().unwrap();
     assert!(Machine::find(&record, dir.path()).is_err());
@@ -93,7 +93,7 @@ fn a_machine_that_cannot_be_put_on_record_does_not_live() {
 
 #[test]
 fn a_service_is_ended_by_a_signal_and_logs_to_a_file() {
-    let (mut machine, _, dir) = machine(Life::Held);
+    let (machine, _, dir) = machine(Life::Held);
     machine.start("ticker", &[("WORD", "hello")], &["sh", "-c", "echo $WORD; exec sleep 1000"]).unwrap();
     assert!(machine.is_running("ticker"));
     machine.signal("ticker", "KILL").unwrap();
