@@ -34,7 +34,7 @@ pub use config::{ConfigError, Form, Network, Plugin};
 pub use error::{CniError, Error, Step, Verb};
 pub use json::Object;
 pub use result::{CniResult, Dns, Interface, Ip, ResultError, Route};
-pub use runtime::{Attachment, GcAttachment, Observer, Ran, Runtime};
+pub use runtime::{Attachment, GcAttachment, Observer, Ran, Runtime, plugin_versions};
 pub use search::Search;
 pub use validate::{container_id, interface_name, network_name};
 pub use version::{SUPPORTED, Version, VersionError};

@@ -4,14 +4,15 @@ mod call;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Entry};
-use crate::config::{Network, Plugin};
-use crate::error::{Error, Verb};
+use crate::config::{Form, Network, Plugin};
+use crate::error::{Error, Step, Verb};
 use crate::json::Object;
 use crate::result::CniResult;
 use crate::search::Search;
@@ -243,6 +244,24 @@ impl Runtime {
         let converted = result.map(|result| result.converted(&network.cni_version)).transpose();
         converted.map_err(|error| unusable(error.into()))
     }
+}
+
+/// The versions that the program at `path` lists when it is asked by VERSION, as every plugin that works does, whatever its
+/// configuration.
+///
+/// # Errors
+/// When it cannot be started, fails, answers something else, or has not come to its end by `deadline`.
+pub fn plugin_versions(path: &Path, deadline: Instant) -> Result<Vec<String>, Error> {
+    let runtime = Runtime {
+        search: Search::default(),
+        cache: Cache::new(""),
+        deadline: Some(deadline),
+        environment: Vec::new(),
+        observer: Observer::default(),
+    };
+    let plugin_type = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let step = Step { name: None, plugin_type, verb: Verb::Version, form: Form::Single };
+    runtime.versions(step, path)
 }
 
 /// Whether CHECK is to be run at all.

@@ -16,7 +16,7 @@ mod kubeconfig;
 pub(crate) mod options;
 mod spool;
 pub(crate) mod stop;
-mod uninstall;
+pub(crate) mod uninstall;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -68,7 +68,8 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn say(line: &str) {
+/// Tells people, in the container's log.
+pub(crate) fn say(line: &str) {
     // A container without a log goes on.
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -84,7 +85,7 @@ pub(crate) fn failed(error: &str) -> ExitCode {
 }
 
 /// The answer to a probe.
-fn told(troubles: &[String]) -> ExitCode {
+pub(crate) fn told(troubles: &[String]) -> ExitCode {
     troubles.iter().for_each(|trouble| say(trouble));
     if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -187,19 +188,20 @@ fn drain(mut spool: Spool, say: Say<'_>, ended: &Receiver<()>) {
 
 /// With `--daemonset`: what is installed goes if the install does, and stays if only this process does.
 pub(crate) fn finish(installation: &mut Installation<'_>, watcher: &Watcher, say: Say<'_>) {
-    match installation.has_turn() {
-        Ok(true) => {}
-        Ok(false) => return say("ending; a newer pod of this install keeps the node"),
+    say(&last_line(watcher, || match installation.has_turn() {
+        Ok(true) => uninstall::remove(installation),
+        Ok(false) => "another pod of this install keeps the node".to_owned(),
         Err(Failure::Passing(error) | Failure::Final(error)) => {
-            return say(&format!("ending; everything stays on the node: {error}"));
+            format!("everything stays on the node: {error}")
         }
-    }
+    }));
+}
+
+/// Removes what is on the node if the install goes, and says what became of it.
+pub(crate) fn last_line(watcher: &Watcher, remove: impl FnOnce() -> String) -> String {
     match watcher.verdict() {
-        Verdict::Keep(reason) => say(&format!("ending; everything stays on the node: {reason}")),
-        Verdict::Remove(reason) => {
-            let words = uninstall::remove(installation);
-            say(&format!("ending; {reason}; {words}"));
-        }
+        Verdict::Keep(reason) => format!("ending; everything stays on the node: {reason}"),
+        Verdict::Remove(reason) => format!("ending; {reason}; {}", remove()),
     }
 }
 
@@ -211,4 +213,4 @@ fn clean_up(installation: &Installation<'_>, say: Say<'_>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -416,9 +416,26 @@ fn the_install_s_end_takes_the_configuration_away_and_a_restart_does_not() {
     daemon.says("has been deleted");
     daemon.signal(Signal::TERM);
     daemon.says("removed from the node");
+    daemon.says("left on it: the plugin multus-shim (for the program to remove that has installed it)");
     daemon.wait("the configuration to go", || (!node.conf().exists()).then_some(()));
     daemon.wait("the socket to go", || node.inode().is_none().then_some(()));
     assert!(Path::new(&node.path("net.d/10-kindnet.conflist")).exists());
+    assert!(node.path("bin/multus-shim").exists(), "another container's to remove");
+}
+
+#[test]
+fn what_a_pod_before_it_left_goes_with_the_install_also_where_this_one_never_came_to_keep_it() {
+    let node = Node::new();
+    drop(node.started());
+    assert!(node.conf().exists());
+    let absent = node.path("absent");
+    node.write_config(json!({"daemonSet": "kube-system/kube-multus-ds", "readinessindicatorfile": absent}));
+    let daemon = node.start("log2");
+    daemon.says("the default network is not ready");
+    daemon.says("there is no DaemonSet kube-system/kube-multus-ds");
+    daemon.signal(Signal::TERM);
+    daemon.says("removed from the node: ");
+    daemon.wait("the configuration to go", || (!node.conf().exists()).then_some(()));
 }
 
 /// A call of upstream's real shim: exit code and standard output.

@@ -5,11 +5,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After this time a temporary file is what a killed process left.
 const ABANDONED: Duration = Duration::from_secs(60);
+/// How long a plugin may take to tell its versions: some milliseconds, and more on a node that has no time for us.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Makes `path` hold `content` with `mode`. Returns whether anything had to be done.
 ///
@@ -108,16 +109,16 @@ fn self_test(program: &Path) -> io::Result<()> {
     if File::open(program)?.read_exact(&mut magic).is_err() || magic != *b"\x7fELF" {
         return Ok(());
     }
-    let output = Command::new(program)
-        .env_clear()
-        .env("CNI_COMMAND", "VERSION")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| io::Error::other(format!("the copy does not run: {error}")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(format!("the copy does not answer VERSION: {}", output.status)))
+    answers(program)
+        .map_err(|error| io::Error::other(format!("the copy does not run on this machine: {error}")))
+}
+
+/// Asks the plugin `program` for its VERSION, as a runtime does that wants to know whether there is one.
+///
+/// # Errors
+/// When it cannot be started, fails, takes too long or answers something else.
+pub fn answers(program: &Path) -> Result<(), libcni::Error> {
+    libcni::plugin_versions(program, Instant::now() + ANSWER).map(drop)
 }
 
 /// A file beside its target, without an extension that a CNI runtime would read. Dropped before the rename, it is removed.

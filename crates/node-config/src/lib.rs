@@ -9,12 +9,14 @@
 //! - [`Place`]: the configuration on disk; [`LastGood`]: the primary as it was when it could last be read;
 //! - [`Program`]: the plugin's executable; [`Turn`]: which of two processes keeps all that;
 //! - [`Changes`]: waiting until somebody touches it;
-//! - [`uninstall`]: whether what is on the node has to go; [`Usage`]: whether the executable may.
+//! - [`uninstall`]: whether what is on the node has to go; [`callers()`] and [`Usage`]: whether the executable may.
 //!
 //! Start reading at [`choose()`], then [`Template::generate`] and [`Place::put`].
 
+mod callers;
 mod changes;
 mod choice;
+mod elf;
 mod error;
 pub mod file;
 mod json;
@@ -28,6 +30,7 @@ mod turn;
 pub mod uninstall;
 mod usage;
 
+pub use callers::{Caller, callers};
 pub use changes::Changes;
 pub use choice::{Choice, Directory, Wish, choose, sorts_before};
 pub use error::{Error, Setting};
@@ -36,6 +39,6 @@ pub use mark::{Mark, Owner};
 pub use netconf::{FILE_NAMES, Generated, Member, Template, merge_from};
 pub use place::{Place, Removal};
 pub use primary::{Origin, Primary};
-pub use program::Program;
+pub use program::{Mended, Program};
 pub use turn::Turn;
 pub use usage::Usage;

@@ -10,7 +10,8 @@ use crate::Error;
 
 /// More is no CNI configuration.
 const LARGEST: u64 = 4 << 20;
-/// Types of ours: a configuration that calls one is never a primary, whatever its file is called.
+/// Types of ours: a configuration that calls one is never a primary, whatever its file is called. Ours as its own primary would be
+/// called in a circle.
 const OWN_TYPES: [&str; 2] = ["multus", "multus-shim"];
 /// Members under which meta-plugins keep the configurations that they call.
 const NESTED: [&str; 3] = ["plugins", "delegates", "delegate"];
@@ -97,7 +98,7 @@ impl Primary {
                 "{origin} is no CNI configuration: it has neither type nor plugins"
             )));
         }
-        if calls_multus(&object, 0) {
+        if calls(&object, &OWN_TYPES, 0) {
             return Err(Error::Circular(origin.to_string()));
         }
         Ok(Self { origin, bytes, object })
@@ -162,16 +163,16 @@ impl Primary {
     }
 }
 
-/// Also where another meta-plugin calls it: ours as its primary would be called in a circle.
-fn calls_multus(object: &Object, depth: usize) -> bool {
+/// Whether `object` makes the runtime call a plugin of one of these types, also where another meta-plugin calls it.
+pub(crate) fn calls(object: &Object, plugin_types: &[&str], depth: usize) -> bool {
     if depth > DEEPEST {
         return false;
     }
     let own = object.get_as::<String>("type").ok().flatten();
-    if own.is_some_and(|own| OWN_TYPES.contains(&own.as_str())) {
+    if own.is_some_and(|own| plugin_types.contains(&own.as_str())) {
         return true;
     }
-    NESTED.iter().flat_map(|key| nested(object, key)).any(|inner| calls_multus(&inner, depth + 1))
+    NESTED.iter().flat_map(|key| nested(object, key)).any(|inner| calls(&inner, plugin_types, depth + 1))
 }
 
 /// The objects below a member: one, or a list of them.

@@ -1,12 +1,12 @@
 //! The plugin's executable, kept in a directory of the node.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::{Error, Setting, file};
+use crate::{Error, Setting, elf, file};
 
 /// A file that was not changed for this long shows any change by its time.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -18,6 +18,19 @@ pub struct Program {
     to: PathBuf,
     /// What both files looked like when they were found equal. Megabytes are not read each second for nothing.
     equal: Option<(Stamp, Stamp)>,
+    /// What another version's looked like when it was found to work.
+    theirs: Option<Stamp>,
+}
+
+/// What was found in a program's place, or put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// Ours is there.
+    Ours,
+    /// Another version's is there, and works.
+    Theirs,
+    /// What was there, if anything, did not work; now it is ours.
+    Installed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +47,7 @@ impl Program {
     /// The program `from`, to be at `to`.
     #[must_use]
     pub fn new(from: PathBuf, to: PathBuf) -> Self {
-        Self { from, to, equal: None }
+        Self { from, to, equal: None, theirs: None }
     }
 
     /// Where it is installed.
@@ -48,8 +61,7 @@ impl Program {
     /// # Errors
     /// [`Error::Write`] when that is not possible.
     pub fn keep(&mut self) -> Result<bool, Error> {
-        let stamps = || Some((stamp(&self.from).ok()?, stamp(&self.to).ok()?));
-        if self.equal.is_some() && self.equal == stamps() {
+        if self.is_known() {
             return Ok(false);
         }
         let installed = file::install(&self.from, &self.to).map_err(|source| Error::Write {
@@ -57,8 +69,60 @@ impl Program {
             setting: Setting::BinDir,
             source,
         })?;
-        self.equal = stamps().filter(|(from, to)| from.is_settled() && to.is_settled());
+        self.equal = self.stamps().filter(|(from, to)| from.is_settled() && to.is_settled());
         Ok(installed)
+    }
+
+    /// Installs it where it is missing or does not work, and leaves another version's alone: during an upgrade each of two pods has
+    /// one of its own.
+    ///
+    /// # Errors
+    /// [`Error::Write`] when it has to be installed and cannot be.
+    pub fn mend(&mut self) -> Result<Mended, Error> {
+        let found = stamp(&self.to).ok();
+        if found.is_some() && found == self.theirs {
+            return Ok(Mended::Theirs);
+        }
+        self.theirs = None;
+        if found.is_some() && !self.is_known() && !self.is_in_place() && self.trouble().is_none() {
+            self.theirs = found.filter(Stamp::is_settled);
+            return Ok(Mended::Theirs);
+        }
+        Ok(if self.keep()? { Mended::Installed } else { Mended::Ours })
+    }
+
+    /// Why a runtime could not use what is in its place, whosever that is; `None` when it could.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let shown = self.to.display();
+        let (start, is_cut) = match look_into(&self.to) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Some(format!("{shown} is missing"));
+            }
+            Err(error) => return Some(format!("cannot read {shown}: {error}")),
+        };
+        if is_cut {
+            return Some(format!("{shown} is truncated"));
+        }
+        match file::answers(&self.to) {
+            Ok(()) => None,
+            // Its interpreter is the node's, and not here; whoever put it there knows why.
+            Err(libcni::Error::Spawn { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && start == *b"#!" =>
+            {
+                None
+            }
+            Err(error) => Some(format!("{shown} does not work: {error}")),
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        self.equal.is_some() && self.equal == self.stamps()
+    }
+
+    fn stamps(&self) -> Option<(Stamp, Stamp)> {
+        Some((stamp(&self.from).ok()?, stamp(&self.to).ok()?))
     }
 
     /// Whether it is in place.
@@ -77,6 +141,15 @@ impl Program {
         }
         file::remove(&self.to).map_err(|error| Error::io(format!("remove {}", self.to.display()), error))
     }
+}
+
+/// The first two bytes of a program, and whether it has lost its end.
+fn look_into(path: &Path) -> io::Result<([u8; 2], bool)> {
+    let mut file = File::open(path)?;
+    let is_cut = elf::is_cut(&mut file)?;
+    let mut start = [0; 2];
+    let _ = file.read_at(&mut start, 0)?;
+    Ok((start, is_cut))
 }
 
 impl Stamp {

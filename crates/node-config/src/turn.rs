@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -17,22 +17,45 @@ use crate::{Error, Setting, file};
 #[derive(Debug)]
 pub struct Turn {
     path: PathBuf,
+    /// Whose directory it is in.
+    setting: Setting,
     /// Locked as long as it is open.
     own: File,
 }
 
 impl Turn {
-    /// Takes the turn, whoever has it.
+    /// Takes the turn, whoever has it, in a folder of our own that is made where there is none.
     ///
     /// # Errors
     /// When the file at `path` cannot be written.
     pub fn take(path: PathBuf) -> Result<Self, Error> {
-        let own = place(&path).map_err(|source| Error::Write {
-            path: path.clone(),
-            setting: Setting::ConfDir,
-            source,
-        })?;
-        Ok(Self { path, own })
+        Self::take_in(path, Setting::ConfDir)
+    }
+
+    /// Takes the turn as [`Turn::take`] does, but only where nobody has it.
+    ///
+    /// # Errors
+    /// As [`Turn::take`].
+    pub fn take_where_free(path: PathBuf) -> Result<Option<Self>, Error> {
+        match File::open(&path) {
+            Ok(found) if is_held(&found) => Ok(None),
+            _ => Self::take(path).map(Some),
+        }
+    }
+
+    /// Takes the turn, whoever has it, in a directory of CNI plugins. That is another program's, and is not made here.
+    ///
+    /// # Errors
+    /// When the file at `path` cannot be written.
+    pub fn take_beside_programs(path: PathBuf) -> Result<Self, Error> {
+        Self::take_in(path, Setting::BinDir)
+    }
+
+    fn take_in(path: PathBuf, setting: Setting) -> Result<Self, Error> {
+        match place(&path, setting) {
+            Ok(own) => Ok(Self { path, setting, own }),
+            Err(source) => Err(Error::Write { path, setting, source }),
+        }
     }
 
     /// Whether this process has the turn; it takes it where nobody else does.
@@ -42,13 +65,10 @@ impl Turn {
     pub fn is_mine(&mut self) -> Result<bool, Error> {
         match File::open(&self.path) {
             Ok(found) if self.is_own(&found) => return Ok(true),
-            // Its holder lives.
-            Ok(found) if flock(&found, FlockOperation::NonBlockingLockExclusive).is_err() => {
-                return Ok(false);
-            }
+            Ok(found) if is_held(&found) => return Ok(false),
             _ => {}
         }
-        *self = Self::take(self.path.clone())?;
+        *self = Self::take_in(self.path.clone(), self.setting)?;
         Ok(true)
     }
 
@@ -66,8 +86,13 @@ impl Turn {
     }
 }
 
-fn place(path: &std::path::Path) -> io::Result<File> {
-    if let Some(dir) = path.parent() {
+/// Whether the holder lives whose file this is.
+fn is_held(found: &File) -> bool {
+    flock(found, FlockOperation::NonBlockingLockExclusive).is_err()
+}
+
+fn place(path: &Path, setting: Setting) -> io::Result<File> {
+    if let (Some(dir), Setting::ConfDir) = (path.parent(), setting) {
         file::create_dir(dir)?;
     }
     let temporary = file::Temporary::beside(path, 0o600)?;
@@ -102,6 +127,18 @@ mod tests {
     }
 
     #[test]
+    fn it_is_taken_where_nobody_has_it_on_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("multus.d/turn");
+        let free = || Turn::take_where_free(path.clone()).unwrap();
+        let mut first = free().unwrap();
+        assert!(free().is_none());
+        assert!(first.is_mine().unwrap());
+        drop(first);
+        assert!(free().unwrap().is_mine().unwrap(), "its holder died");
+    }
+
+    #[test]
     fn an_end_does_not_take_the_turn_from_another() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("turn");
@@ -110,6 +147,14 @@ mod tests {
         old.end();
         assert!(path.exists());
         assert!(new.is_mine().unwrap());
+    }
+
+    #[test]
+    fn a_directory_of_plugins_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Turn::take_beside_programs(dir.path().join("bin/turn")).unwrap_err();
+        assert!(matches!(error, Error::Write { setting: Setting::BinDir, .. }), "{error}");
+        assert!(!dir.path().join("bin").exists());
     }
 
     #[test]

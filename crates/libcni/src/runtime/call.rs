@@ -158,7 +158,8 @@ impl Runtime {
     pub(super) fn validate_plugin(&self, network: &Network, plugin: &Plugin) -> Result<(), Error> {
         let path = self.find(network, plugin, Verb::Version)?;
         let wanted = if network.cni_version.is_empty() { OLDEST } else { &network.cni_version };
-        if self.versions(network, plugin, &path)?.iter().any(|version| version == wanted) {
+        if self.versions(step(network, plugin, Verb::Version), &path)?.iter().any(|version| version == wanted)
+        {
             return Ok(());
         }
         let plugin_type = plugin.plugin_type.clone();
@@ -166,14 +167,13 @@ impl Runtime {
     }
 
     /// The versions that a plugin lists; one that does not know VERSION speaks 0.1.0 (C-57).
-    fn versions(&self, network: &Network, plugin: &Plugin, path: &Path) -> Result<Vec<String>, Error> {
+    pub(super) fn versions(&self, step: Step, path: &Path) -> Result<Vec<String>, Error> {
         #[derive(serde::Deserialize, Default)]
         #[serde(default, rename_all = "camelCase")]
         struct Answer {
             cni_version: String,
             supported_versions: Vec<String>,
         }
-        let step = step(network, plugin, Verb::Version);
         // Plugins built on an old skel want these variables even here.
         let dummy = || "dummy".to_owned();
         let asking = Attachment { netns: dummy(), if_name: dummy(), ..Attachment::default() };

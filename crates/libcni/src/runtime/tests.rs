@@ -1,6 +1,7 @@
 //! Chains and verbs with recording plugins.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -275,6 +276,18 @@ fn c57_c91_validation_asks_every_plugin_for_its_versions() {
         assert!(error.starts_with("[decoding version info: "), "{error}");
     }
     assert!(bed.runtime.validate(&network(r#"{"name":"n","type":"absent"}"#)).is_err());
+}
+
+#[test]
+fn c57_any_program_can_be_asked_for_its_versions_within_a_time() {
+    let bed = Bed::new();
+    let ask = |limit| crate::plugin_versions(&bed.path("bin/one"), Instant::now() + limit);
+    bed.plugin("one", r#"echo '{"cniVersion":"1.1.0","supportedVersions":["1.0.0","1.1.0"]}'"#);
+    assert_eq!(ask(Duration::from_secs(60)).unwrap(), ["1.0.0", "1.1.0"]);
+    bed.raw_plugin("one", "#!/bin/sh\nexec sleep 60\n");
+    assert!(matches!(ask(Duration::from_millis(100)), Err(Error::TimedOut { .. })));
+    bed.raw_plugin("one", "no program");
+    assert!(matches!(ask(Duration::from_secs(60)), Err(Error::Spawn { .. })));
 }
 
 #[test]

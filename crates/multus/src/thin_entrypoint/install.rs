@@ -148,12 +148,14 @@ impl<'a> Installation<'a> {
         }
     }
 
-    /// Whether this process, and no newer one, keeps the node.
+    /// Whether this process, and no newer one, keeps the node. One that has not come to keeping it does so where nobody else does: at
+    /// the end it may have to remove what a pod before it left.
     pub(crate) fn has_turn(&mut self) -> Result<bool, Failure> {
-        match &mut self.turn {
-            Some(turn) => Ok(turn.is_mine()?),
-            None => Ok(false),
+        if let Some(turn) = &mut self.turn {
+            return Ok(turn.is_mine()?);
         }
+        self.turn = Turn::take_where_free(self.options.own_dir().join("turn"))?;
+        Ok(self.turn.is_some())
     }
 
     /// Ends the turn: whoever else is there may have it.

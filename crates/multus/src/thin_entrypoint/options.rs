@@ -12,7 +12,7 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Where the engine keeps its journals, and the runtime its result cache.
 const JOURNALS: &str = "/var/lib/cni/multus";
-const RUNTIME_CACHE: &str = "/var/lib/cni";
+pub(crate) const RUNTIME_CACHE: &str = "/var/lib/cni";
 
 const FLAGS: [Flag; 33] = [
     text("additional-bin-dir", "", "directory that the plugin searches before CNI_PATH"),
@@ -339,7 +339,8 @@ fn wish(values: &Values) -> Result<Wish, String> {
     Ok(wish)
 }
 
-fn own(values: &Values) -> Result<Option<Own>, String> {
+/// The process's place in the cluster, where it is told its DaemonSet.
+pub(crate) fn own(values: &Values) -> Result<Option<Own>, String> {
     let daemon_set = values.text("daemonset");
     if daemon_set.is_empty() {
         return Ok(None);
@@ -354,7 +355,7 @@ fn own(values: &Values) -> Result<Option<Own>, String> {
 }
 
 /// The install's name. Without one, the configuration carries no mark, as upstream's.
-fn owner(values: &Values, own: Option<&Own>) -> Option<String> {
+pub(crate) fn owner(values: &Values, own: Option<&Own>) -> Option<String> {
     let given = Some(values.text("owner")).filter(|owner| !owner.is_empty());
     given.or_else(|| own.map(|own| format!("{}/{}", own.namespace, own.name)))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use node_config::{Directory, choose};
 
-use super::install::{Failure, Installation};
+use super::install::{Failure, Installation, Say};
 use super::options::{Asked, Options};
 use super::stop::Stop;
 use super::{keep, kubeconfig};
@@ -116,15 +116,15 @@ fn installed<'a>(node: &'a Node, more: &[&str], say: &'a (dyn Fn(&str) + Sync)) 
     installation
 }
 
-/// What the entry point says while it runs.
-struct Heard {
+/// What a program says while it runs.
+pub(crate) struct Heard {
     lines: Receiver<String>,
     all: RefCell<Vec<String>>,
 }
 
 impl Heard {
     /// Waits for a line that holds `text`.
-    fn wait_for(&self, text: &str) {
+    pub(crate) fn wait_for(&self, text: &str) {
         loop {
             let line = self.lines.recv_timeout(Duration::from_secs(30));
             let line = line.unwrap_or_else(|error| panic!("{text:?}: {error} after {:?}", self.all.borrow()));
@@ -139,11 +139,19 @@ impl Heard {
 
 /// Runs the entry point while `during` runs, then asks it to end. Returns all that it said, and how it ended.
 fn run(options: Options, during: impl FnOnce(&Heard)) -> (Vec<String>, Result<(), String>) {
+    run_with(move |stop, say| keep(options, stop, say), during)
+}
+
+/// Runs `program` as [`run`] runs the entry point.
+pub(crate) fn run_with(
+    program: impl FnOnce(&Stop, Say<'_>) -> Result<(), String> + Send,
+    during: impl FnOnce(&Heard),
+) -> (Vec<String>, Result<(), String>) {
     let (stop, sender) = Stop::by_hand().unwrap();
     let (tell, lines) = channel::<String>();
     let heard = Heard { lines, all: RefCell::default() };
     let ended = std::thread::scope(|scope| {
-        let kept = scope.spawn(move || keep(options, &stop, &|line| drop(tell.send(line.to_owned()))));
+        let kept = scope.spawn(move || program(&stop, &|line| drop(tell.send(line.to_owned()))));
         // Also when `during` panics: then the thread ends, and the panic is shown.
         let sender = sender;
         during(&heard);
@@ -155,6 +163,6 @@ fn run(options: Options, during: impl FnOnce(&Heard)) -> (Vec<String>, Result<()
 }
 
 /// Polls for what sends no event.
-fn until(what: &str, mut look: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut look: impl FnMut() -> bool) {
     testbed::wait::until(what, Duration::from_secs(30), || look().then_some(())).unwrap();
 }

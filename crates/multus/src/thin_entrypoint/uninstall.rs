@@ -26,10 +26,10 @@ pub(crate) fn remove(installation: &mut Installation<'_>) -> String {
     }
     installation.end();
     let (options, programs) = installation.parts();
-    if let Err(error) = folder(options) {
-        kept.push(error);
-    } else {
-        removed.push(options.own_dir());
+    match folder(options) {
+        Ok(true) => removed.push(options.own_dir()),
+        Ok(false) => {}
+        Err(error) => kept.push(error),
     }
     let usage = Usage::of(&options.journals, &options.runtime_cache);
     for program in programs.iter_mut().chain(&mut options.companions()) {
@@ -39,14 +39,21 @@ pub(crate) fn remove(installation: &mut Installation<'_>) -> String {
             Err(reason) => kept.push(format!("{} ({reason})", program.path().display())),
         }
     }
+    if options.skip_binary {
+        let plugin = &options.template.plugin_type;
+        kept.push(format!("the plugin {plugin} (for the program to remove that has installed it)"));
+    }
     words(&removed, &kept)
 }
 
 /// Whether it was there and is gone, or why it stays. Pods that run may need it for their DEL: CRI-O calls what is in its cache.
-fn executable(program: &mut Program, usage: &Usage) -> Result<bool, String> {
+pub(crate) fn executable(program: &mut Program, usage: &Usage) -> Result<bool, String> {
+    if !program.is_in_place() {
+        let is_others = program.path().exists();
+        return if is_others { Err("it is not the one of this image".to_owned()) } else { Ok(false) };
+    }
     match usage {
         Usage::Unused => program.remove().map_err(|error| error.to_string()),
-        _ if !program.is_in_place() => Ok(false),
         Usage::Used(what) => Err(format!("{what}; delete it when these pods are gone")),
         Usage::Unseen(reason) => Err(format!(
             "pods that were started with it may need it, which cannot be told here: {reason}; delete it when they are gone"
@@ -54,23 +61,23 @@ fn executable(program: &mut Program, usage: &Usage) -> Result<bool, String> {
     }
 }
 
-/// The kubeconfig, and the primary network as it was last. What others have put there stays.
-fn folder(options: &Options) -> Result<(), String> {
+/// The kubeconfig, and the primary network as it was last. What others have put there stays. Returns whether there was a folder.
+fn folder(options: &Options) -> Result<bool, String> {
     let kubeconfig = options.kubeconfig_path();
     file::remove(&kubeconfig).map_err(|error| format!("cannot remove {}: {error}", kubeconfig.display()))?;
     options.last_good().forget().map_err(|error| error.to_string())?;
     match fs::remove_dir(options.own_dir()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
             Err(format!("{} (it holds files of others)", options.own_dir().display()))
         }
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(format!("cannot remove {}: {error}", options.own_dir().display()))
-        }
-        _ => Ok(()),
+        Err(error) => Err(format!("cannot remove {}: {error}", options.own_dir().display())),
     }
 }
 
-fn words(removed: &[PathBuf], kept: &[String]) -> String {
+/// The last words about a node.
+pub(crate) fn words(removed: &[PathBuf], kept: &[String]) -> String {
     let removed: Vec<String> = removed.iter().map(|path| path.display().to_string()).collect();
     let none = || "nothing".to_owned();
     let removed = if removed.is_empty() { none() } else { removed.join(", ") };

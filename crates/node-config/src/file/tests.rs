@@ -1,4 +1,5 @@
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use super::*;
 
@@ -89,6 +90,16 @@ fn an_elf_program_that_does_not_run_is_not_installed() {
     assert!(error.contains("does not run"), "{error}");
     assert_eq!(fs::read(&to).unwrap(), b"old");
     assert_eq!(names(dir.path()), ["from", "to"]);
+}
+
+#[test]
+fn a_program_that_runs_and_answers_something_else_is_no_plugin() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("to");
+    fs::write(&to, "old").unwrap();
+    let error = install(Path::new("/bin/true"), &to).unwrap_err().to_string();
+    assert!(error.contains("does not run on this machine: decoding version info"), "{error}");
+    assert_eq!(fs::read(&to).unwrap(), b"old");
 }
 
 #[test]

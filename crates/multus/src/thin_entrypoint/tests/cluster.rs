@@ -275,7 +275,7 @@ fn an_older_pod_cleans_nothing_up_while_a_newer_one_runs() {
         // Alive until the older one has ended: it is killed with this process.
         std::mem::forget(newer);
     });
-    assert!(last.contains("a newer pod of this install keeps the node"), "{last}");
+    assert!(last.contains("another pod of this install keeps the node"), "{last}");
     assert!(scene.is_installed());
 }
 
