@@ -38,7 +38,7 @@ v{{ .Values.engineVersion | default (include "multus.newestUpstream" .) | trimPr
 {{- if .Values.mode -}}
 {{- .Values.mode -}}
 {{- else if eq (include "multus.engine" .) "multus-rs" -}}
-thin
+thick
 {{- else -}}
 {{- hasSuffix "-thick" (include "multus.tag" .) | ternary "thick" "thin" -}}
 {{- end -}}

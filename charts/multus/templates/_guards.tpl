@@ -35,9 +35,6 @@
 {{- include "multus.fail" "image.digest: a digest without image.tag does not tell what the image holds.\nSet image.tag as well, or all of engine, mode and engineVersion." -}}
 {{- end -}}
 {{- if eq $engine "multus-rs" -}}
-{{- if eq .Values.mode "thick" -}}
-{{- include "multus.fail" "mode: \"thick\" is not there yet for multus-rs; it comes with a later release.\nLeave mode empty: multus-rs then runs thin. Or, for upstream's thick mode, set\n  image.repository: ghcr.io/k8snetworkplumbingwg/multus-cni\n  image.tag: v4.3.0-thick" -}}
-{{- end -}}
 {{- if hasSuffix "-thick" $image.tag -}}
 {{- include "multus.fail" (printf "image.tag: %q is a tag of upstream's; multus-rs has one image for both modes.\nSet image.tag: %s" $image.tag (trimSuffix "-thick" $image.tag)) -}}
 {{- end -}}
@@ -90,10 +87,25 @@
 {{- if and $upstream $thin .Values.config.raw -}}
 {{- include "multus.fail" (printf "config.raw: upstream's thin mode writes its configuration from flags alone.\n%s" $oursOrThick) -}}
 {{- end -}}
+{{- $oursThick := "Use multus-rs in thick mode, or leave it out." -}}
+{{- if and .Values.metrics.port $thin -}}
+{{- include "multus.fail" "metrics.port: in thin mode no program runs on that could serve metrics.\nUse thick mode, or leave it out." -}}
+{{- end -}}
+{{- if and .Values.metrics.address (not .Values.metrics.port) -}}
+{{- include "multus.fail" "metrics.address: nothing is served there without metrics.port.\nSet metrics.port, for example to 9091." -}}
+{{- end -}}
+{{- range $key, $other := dict "metrics.address" (and .Values.metrics.address $upstream) "config.events" (and (ne .Values.config.events "each") (or $upstream $thin)) "config.log.format" (and (ne .Values.config.log.format "text") (or $upstream $thin)) -}}
+{{- if $other -}}
+{{- include "multus.fail" (printf "%s: only the daemon of multus-rs can be told.\n%s" $key $oursThick) -}}
+{{- end -}}
+{{- end -}}
 {{- if not $upstream -}}
 {{- range $key := keys .Values.config.raw | sortAlpha -}}
 {{- if has (lower $key) (list "type" "name" "cniversion" "cniversions" "delegates" "clusternetwork" "plugins" "prevresult" "auxiliarycnichainname") -}}
 {{- include "multus.fail" (printf "config.raw.%s: the configuration is made for the default network, and this key would make it another one's.\nLeave it out; network.defaultNetwork chooses the default network." $key) -}}
+{{- end -}}
+{{- if has (lower $key) (list "chrootdir" "cniconfigdir" "multusautoconfigdir" "multusconfigfile" "multusmastercni" "configfilename" "socketdir" "daemonsocketdir" "shimdir" "bindir" "daemonset" "owner" "kubeconfig") -}}
+{{- include "multus.fail" (printf "config.raw.%s: the chart derives it from where it mounts the node's folders and from the release.\nLeave it out; cni.configDir, cni.binDir, cni.configFile and network.defaultNetwork are the values for it." $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

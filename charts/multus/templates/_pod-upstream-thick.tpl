@@ -134,6 +134,9 @@ volumes:
 {{- with .Values.network.attachToAll -}}
 {{- $_ := set $keys "defaultNetworks" . -}}
 {{- end -}}
+{{- with .Values.metrics.port -}}
+{{- $_ := set $keys "metricsPort" (int .) -}}
+{{- end -}}
 {{- if ne (include "multus.namespace" .) "kube-system" -}}
 {{- $_ := set $keys "multusNamespace" (include "multus.namespace" .) -}}
 {{- end -}}

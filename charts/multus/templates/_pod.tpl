@@ -80,11 +80,14 @@ seLinuxOptions:
     type: DirectoryOrCreate
 {{- end -}}
 
-{{/* What the container gets where the user asks for nothing. Upstream's daemon runs every plugin itself, in its own limits. */}}
+{{/*
+What a container gets where the user asks for nothing. Plugins run on the node and not in here, but for upstream's daemon, which runs
+every plugin of every pod within its own limits.
+*/}}
 {{- define "multus.resources" -}}
 {{- if .Values.resources -}}
 {{- toYaml .Values.resources -}}
-{{- else if eq (include "multus.mode" .) "thin" -}}
+{{- else if or (eq (include "multus.mode" .) "thin") (eq (include "multus.engine" .) "multus-rs") -}}
 requests:
   cpu: 10m
   memory: 20Mi

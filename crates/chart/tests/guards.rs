@@ -12,7 +12,6 @@ const REFUSED: &[(&[&str], &[&str])] = &[
         &["image.repository=example.com/mirror/net"],
         &["image.repository", "`engine`", "multus-rs", "upstream"],
     ),
-    (&["mode=thick"], &["mode:", "thick", "not there yet", "Leave mode empty"]),
     (&["image.tag=v4.0.0-thick"], &["image.tag", "v4.0.0-thick", "image.tag: v4.0.0"]),
     (&[UPSTREAM, "mode=thick", "image.tag=v4.3.0"], &["mode:", "contradicts", "v4.3.0-thick"]),
     (&[UPSTREAM, "mode=thin", "image.tag=v4.3.0-thick"], &["mode:", "contradicts", "image.tag: v4.3.0,"]),
@@ -39,6 +38,15 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&[UPSTREAM, "network.attachToAll={storage}"], &["network.attachToAll", "thick"]),
     (&[UPSTREAM, "config.systemNamespaces={a}"], &["config.systemNamespaces", "thick"]),
     (&[UPSTREAM, "config.raw.a=b"], &["config.raw", "thick"]),
+    (&["mode=thin", "metrics.port=9091"], &["metrics.port", "thin", "thick mode"]),
+    (&["metrics.address=127.0.0.1"], &["metrics.address", "metrics.port"]),
+    (
+        &[UPSTREAM, "image.tag=v4.3.0-thick", "metrics.port=9091", "metrics.address=::"],
+        &["metrics.address", "multus-rs"],
+    ),
+    (&["mode=thin", "config.events=none"], &["config.events", "thick"]),
+    (&[UPSTREAM, "config.log.format=json"], &["config.log.format", "multus-rs"]),
+    (&["config.raw.socketDir=/a"], &["config.raw.socketDir", "derives"]),
     (&["config.raw.clusterNetwork=a"], &["config.raw.clusterNetwork", "network.defaultNetwork"]),
     (&["network.requireDefault=true"], &["network.requireDefault", "network.defaultNetwork"]),
     (
@@ -85,6 +93,8 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["image.pullPolicy=Sometimes"], &["image", "pullPolicy", "IfNotPresent"]),
     (&["cni.configDir=etc/cni/net.d"], &["configDir"]),
     (&["imge.tag=v4.0.0"], &["imge"]),
+    (&["metrics.port=70000"], &["metrics", "port"]),
+    (&["config.events=off"], &["events", "none"]),
     (&["network.requireDefault=maybe"], &["requireDefault", "boolean"]),
     (&["networkAttachmentDefinitions[0].nam=a"], &["networkAttachmentDefinitions"]),
 ];

@@ -54,7 +54,7 @@ fn they_tell_what_was_chosen_and_why_and_how_to_check_and_remove_it() {
     assert_has(
         &notes,
         &[
-            "multus-rs 4.0.0 in thin mode",
+            "multus-rs 4.0.0 in thick mode",
             "k3s: platform is set",
             "/var/lib/rancher/k3s/agent/etc/cni/net.d",
             "/var/lib/rancher/k3s/data/cni",

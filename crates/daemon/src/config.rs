@@ -7,7 +7,7 @@
 
 mod paths;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::Level;
@@ -22,7 +22,7 @@ use crate::{STALENESS_BOUND, log::Format};
 use paths::HostPaths;
 
 /// Keys that are the daemon's own and do not go into the CNI configuration.
-const OWN: [&str; 24] = [
+const OWN: [&str; 25] = [
     "chrootDir",
     "socketDir",
     "perNodeCertificate",
@@ -47,6 +47,7 @@ const OWN: [&str; 24] = [
     "stalenessBoundSeconds",
     "logFormat",
     "shimDir",
+    "configFileName",
 ];
 /// Keys that the generated configuration decides itself, whatever the daemon's configuration says, as upstream does.
 const GENERATED: [&str; 7] =
@@ -112,6 +113,8 @@ pub struct Config {
     pub autoconfig_dir: PathBuf,
     /// A configuration to install; `None` to generate one.
     pub config_file: Option<PathBuf>,
+    /// What the generated configuration is called in its directory.
+    pub config_file_name: String,
     /// The primary network's file.
     pub master_cni: String,
     /// The primary network by CNI name, file, NAD or plugin type.
@@ -182,6 +185,7 @@ impl Config {
             config_file: Some(config_file)
                 .filter(|file| !matches!(file.as_str(), "" | "auto"))
                 .map(Into::into),
+            config_file_name: config_file_name(&keys)?,
             master_cni: keys.text("multusMasterCNI")?,
             default_network: keys.text("defaultNetwork")?,
             require_default_network: keys.get("requireDefaultNetwork")?.unwrap_or_default(),
@@ -202,6 +206,20 @@ impl Config {
     }
 }
 
+/// Whatever the CNI version: `00-multus.conf` is what upstream's thick mode has, and what people look for.
+fn config_file_name(keys: &Keys<'_>) -> Result<String, ConfigError> {
+    let name = keys.text("configFileName")?;
+    let extension = Path::new(&name).extension().and_then(|extension| extension.to_str());
+    match extension {
+        _ if name.is_empty() => Ok("00-multus.conf".to_owned()),
+        Some("conf" | "conflist") if !name.contains('/') => Ok(name),
+        _ => Err(ConfigError::key(
+            "configFileName",
+            format!("{name:?} is no file name that ends in .conf or .conflist"),
+        )),
+    }
+}
+
 /// The binary directory as the host has it, below each place where the host's root may be mounted, and at its own path.
 fn shim_dirs(keys: &Keys<'_>, host: &HostPaths) -> Result<Vec<PathBuf>, ConfigError> {
     if let Some(dir) = keys.path("shimDir")? {
@@ -213,7 +231,7 @@ fn shim_dirs(keys: &Keys<'_>, host: &HostPaths) -> Result<Vec<PathBuf>, ConfigEr
 }
 
 /// Every key that is not the daemon's own, with paths as the host has them.
-fn netconf(object: &Object, host: &HostPaths, socket_dir: &std::path::Path) -> Result<Object, ConfigError> {
+fn netconf(object: &Object, host: &HostPaths, socket_dir: &Path) -> Result<Object, ConfigError> {
     let is = |key: &str, list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(key));
     let mut netconf = Object::default();
     for (key, value) in object.0.iter().filter(|(key, _)| !is(key, &OWN) && !is(key, &GENERATED)) {

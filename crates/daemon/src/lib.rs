@@ -24,5 +24,5 @@ pub use kube::{Kube, Options, STALENESS_BOUND, SharedLog};
 pub use log::{Format, Lines};
 pub use queue::EventMode;
 pub use run::{RunError, Running, Settings};
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, instance};
 pub use socket::{Arriving, Lost, Socket, SocketError};

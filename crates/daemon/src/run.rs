@@ -13,7 +13,7 @@ use std::time::Duration;
 use engine::Level;
 use kube_cluster::{Api, Source};
 use protocol::{Versions, program, socket_path};
-use tokio::net::{TcpListener, UnixDatagram, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixDatagram, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -154,7 +154,7 @@ async fn run(
     };
     let server = Server::new(kube, options, Arc::clone(&log));
     let port = match settings.metrics {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => Some(listen(address)?),
         None => None,
     };
     let metrics = async {
@@ -174,16 +174,25 @@ async fn run(
     ended
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let failed = |source| RunError::Metrics { address, source };
-    match TcpListener::bind(address).await {
+fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    match bind(address) {
         // A node without IPv6 has no `::`.
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() => {
             let v4 = SocketAddr::from(([0, 0, 0, 0], address.port()));
-            TcpListener::bind(v4).await.map_err(|_| failed(error))
+            bind(v4).map_err(|_| error)
         }
-        bound => bound.map_err(failed),
+        bound => bound,
     }
+    .map_err(|source| RunError::Metrics { address, source })
+}
+
+/// Two daemons share the port while one takes over from the other on the node's network.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(128)
 }
 
 /// Serves the socket until the folder is gone. A socket that somebody removed is made again; one that another daemon has taken over

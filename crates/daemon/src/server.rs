@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `POST /v1/lookup`, `POST /v1/record` | the shim's ([`v1`]) |
 //! | `GET /healthz` | 200: it lives |
-//! | `GET /readyz` | 200, or 503 with the reason: whether lookups can be answered |
+//! | `GET /readyz` | 200 with [`instance()`], or 503 with the reason: whether lookups can be answered |
 //! | `GET /metrics` | Prometheus' text |
 //! | `POST /cni`, `POST /delegate` | upstream's shim and its hot-plug controller ([`upstream`]) |
 //!
@@ -228,7 +228,7 @@ impl<B: Backend> Server<B> {
         let reply = match handler {
             "/healthz" => Reply::empty(),
             "/readyz" => match self.backend.ready() {
-                Ok(()) => Reply::empty(),
+                Ok(()) => Reply::text(200, format!("{}\n", instance())),
                 Err(why) => Reply::text(503, format!("{why}\n")),
             },
             _ => Reply::text(200, self.metrics()),
@@ -306,6 +306,12 @@ impl<B: Backend> Server<B> {
             reason,
         })
     }
+}
+
+/// Which container answers: a name that a program in the same container finds as well.
+#[must_use]
+pub fn instance() -> String {
+    std::fs::read_link("/proc/self/ns/pid").map_or_else(|_| String::new(), |link| link.display().to_string())
 }
 
 #[cfg(test)]

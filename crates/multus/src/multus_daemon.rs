@@ -25,7 +25,7 @@ use protocol::http;
 
 use crate::thin_entrypoint::failed;
 use crate::thin_entrypoint::stop::Stop;
-use arguments::Asked;
+use arguments::{Asked, Question};
 use keeper::Keeper;
 use settings::Environment;
 
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             let _ = io::stderr().write_all(arguments::USAGE.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Asked::Probe { path, config } => return probe(&path, &config),
+        Asked::Probe { question, config } => return probe(question, &config),
         Asked::Unknown(error) => {
             let _ = writeln!(io::stderr(), "{error}\n{}", arguments::USAGE);
             return ExitCode::from(2);
@@ -104,30 +104,45 @@ fn read(path: &Path) -> Result<Config, String> {
     Config::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Asks the daemon in this container, for a probe of the kubelet.
-fn probe(path: &str, config: &Path) -> ExitCode {
+/// Answers a probe of the kubelet.
+fn probe(question: Question, config: &Path) -> ExitCode {
     let answered = read(config).and_then(|config| {
-        let socket = protocol::socket_path(&config.socket_dir);
-        let request = http::Request {
-            method: "GET",
-            path,
-            body: b"",
-            largest_answer: 1 << 16,
-            deadline: Instant::now() + PROBE,
-        };
-        let answer =
-            http::call(&socket, &request).map_err(|error| format!("{}: {error}", socket.display()))?;
-        match answer.status {
-            200 => Ok(()),
-            status => Err(format!("HTTP status {status}: {}", String::from_utf8_lossy(&answer.body).trim())),
+        let answer = ask(question.path(), &config)?;
+        if question != Question::Node {
+            return Ok(());
         }
+        // While one daemon takes over from another, the earlier one's answers must not let a rollout go on.
+        if answer != daemon::instance() {
+            return Err("the daemon of another pod still answers; this one has not taken over yet".to_owned());
+        }
+        let environment = Environment::of(&|name| std::env::var(name).ok());
+        keeper::trouble(&config, &environment)?.map_or(Ok(()), Err)
     });
     match answered {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            let _ = writeln!(io::stdout(), "{path}: {why}");
+            let _ = writeln!(io::stdout(), "{why}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Asks the daemon at the socket.
+fn ask(path: &str, config: &Config) -> Result<String, String> {
+    let socket = protocol::socket_path(&config.socket_dir);
+    let request = http::Request {
+        method: "GET",
+        path,
+        body: b"",
+        largest_answer: 1 << 16,
+        deadline: Instant::now() + PROBE,
+    };
+    let answer =
+        http::call(&socket, &request).map_err(|error| format!("{path}: {}: {error}", socket.display()))?;
+    let body = String::from_utf8_lossy(&answer.body).trim().to_owned();
+    match answer.status {
+        200 => Ok(body),
+        status => Err(format!("{path}: HTTP status {status}: {body}")),
     }
 }
 

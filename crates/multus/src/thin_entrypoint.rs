@@ -10,7 +10,7 @@
 pub(crate) mod daemon_set;
 pub(crate) mod definition;
 pub(crate) mod flags;
-mod health;
+pub(crate) mod health;
 pub(crate) mod install;
 mod kubeconfig;
 pub(crate) mod options;

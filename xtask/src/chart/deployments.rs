@@ -7,12 +7,24 @@ use chart::helm::Helm;
 
 use super::Files;
 
-/// File, platform, and what the file is for.
-const MANIFESTS: [(&str, &str, &str); 2] = [
-    ("multus-daemonset.yml", "generic", "nodes with the usual CNI folders, /etc/cni/net.d and /opt/cni/bin"),
+/// File, platform, mode, and what the file is for.
+const MANIFESTS: [(&str, &str, &str, &str); 3] = [
+    (
+        "multus-daemonset.yml",
+        "generic",
+        "thick",
+        "nodes with the usual CNI folders, /etc/cni/net.d and /opt/cni/bin",
+    ),
+    (
+        "multus-daemonset-thin.yml",
+        "generic",
+        "thin",
+        "the same nodes, in thin mode: without a daemon that pods wait for",
+    ),
     (
         "multus-daemonset-k3s.yml",
         "k3s",
+        "thick",
         "k3s with its own Flannel, from v1.28.15, v1.29.10, v1.30.6 and v1.31.2 on",
     ),
 ];
@@ -30,9 +42,10 @@ pub(crate) fn all(helm: &Helm) -> Result<Files> {
         dir.join("multus-crds.yml"),
         head("the NetworkAttachmentDefinition CRD", "multus-crds.yml") + &crd,
     );
-    for (file, platform, purpose) in MANIFESTS {
+    for (file, platform, mode, purpose) in MANIFESTS {
         let set = [
             format!("platform={platform}"),
+            format!("mode={mode}"),
             "crds.install=false".to_owned(),
             "tests.enabled=false".to_owned(),
         ];

@@ -58,10 +58,11 @@ fn nothing_at_all_is_a_configuration() {
 #[test]
 fn keys_are_read_in_any_case_and_unknown_ones_go_to_the_shim() {
     let text = r#"{"SOCKETDIR":"/s","ConnectionLimit":7,"MetricsPort":9091,"metricsaddress":"127.0.0.1","LOGFORMAT":"JSON",
-        "defaultNetworks":["a"],"multusNamespace":"m","someday":{"b": 1.50}}"#;
+        "defaultNetworks":["a"],"multusNamespace":"m","someday":{"b": 1.50},"configFileName":"05-multus.conf"}"#;
     let config = config(text);
     assert_eq!(config.connection_limit, Some(7));
     assert_eq!(config.metrics, Some("127.0.0.1:9091".parse().unwrap()));
+    assert_eq!(config.config_file_name, "05-multus.conf");
     assert_eq!(config.log.format, Format::Json);
     assert_eq!(
         netconf(text),
@@ -126,6 +127,8 @@ fn what_is_wrong_is_named_and_not_repeated_where_it_may_be_secret() {
         (r#"{"events":"some"}"#, "none of each, batched, off"),
         (r#"{"socketDir":{"a":1}}"#, "socketDir"),
         (r#"{"takeOverFrom":"x"}"#, "takeOverFrom"),
+        (r#"{"configFileName":"../00-multus.conf"}"#, "configFileName"),
+        (r#"{"configFileName":"00-multus.json"}"#, ".conflist"),
     ] {
         let found = error(text);
         assert!(found.contains(expected), "{text}: {found}");

@@ -8,10 +8,41 @@ pub(super) const USAGE: &str = "Usage of multus-daemon:
   -config string
     \tthe daemon's configuration (default \"/etc/cni/net.d/multus.d/daemon-config.json\")
   -probe string
-    \tonly ask the daemon that runs here for healthz or readyz, and tell by the exit code
+    \tonly tell by the exit code: healthz or readyz, as the daemon that runs here answers; node, whether the node's configuration
+    \tis in place besides
   -version
     \tprint the version and exit with code 4
 ";
+
+/// What a probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Whether the daemon answers.
+    Healthz,
+    /// Whether it can look up.
+    Readyz,
+    /// That, and whether the node's runtime calls the shim.
+    Node,
+}
+
+impl Question {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "healthz" => Some(Self::Healthz),
+            "readyz" => Some(Self::Readyz),
+            "node" => Some(Self::Node),
+            _ => None,
+        }
+    }
+
+    /// What the daemon is asked by.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Healthz => "/healthz",
+            Self::Readyz | Self::Node => "/readyz",
+        }
+    }
+}
 
 /// What the program was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,8 +51,8 @@ pub(super) enum Asked {
     Run(PathBuf),
     /// Whether the daemon that is configured so answers at this path.
     Probe {
-        /// `/healthz` or `/readyz`.
-        path: String,
+        /// What is to be found out.
+        question: Question,
         /// The configuration.
         config: PathBuf,
     },
@@ -53,15 +84,15 @@ impl Asked {
                     Some(path) => config = path.into(),
                     None => return Self::Unknown("flag needs an argument: -config".to_owned()),
                 },
-                "probe" => match value().as_deref() {
-                    Some(name @ ("healthz" | "readyz")) => probe = Some(format!("/{name}")),
-                    _ => return Self::Unknown("-probe needs healthz or readyz".to_owned()),
+                "probe" => match value().as_deref().and_then(Question::parse) {
+                    Some(question) => probe = Some(question),
+                    None => return Self::Unknown("-probe needs healthz, readyz or node".to_owned()),
                 },
                 _ => return Self::Unknown(format!("flag provided but not defined: -{name}")),
             }
         }
         match probe {
-            Some(path) => Self::Probe { path, config },
+            Some(question) => Self::Probe { question, config },
             None => Self::Run(config),
         }
     }

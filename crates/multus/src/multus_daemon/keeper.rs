@@ -11,6 +11,7 @@ use node_config::Changes;
 
 use super::settings::{Environment, node_files};
 use crate::thin_entrypoint::daemon_set::Watcher;
+use crate::thin_entrypoint::health;
 use crate::thin_entrypoint::install::{Failure, Installation, Say};
 use crate::thin_entrypoint::options::Options;
 use crate::thin_entrypoint::stop::Stop;
@@ -20,6 +21,9 @@ use crate::thin_entrypoint::{definition, finish};
 const TICK: Duration = Duration::from_secs(1);
 /// How long the configuration may be impossible to keep right: a full disk. What is there goes on working meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a call may still be on its way that was started by an earlier configuration: containers' runtimes give up before.
+const CALL: Duration = Duration::from_secs(300);
 
 /// Keeps it.
 pub(super) struct Keeper<'a> {
@@ -31,6 +35,8 @@ pub(super) struct Keeper<'a> {
     indicator: Option<PathBuf>,
     say: Say<'a>,
     state: State,
+    /// When this process began to keep the configuration.
+    begun: Option<Instant>,
 }
 
 /// How far the configuration is.
@@ -60,10 +66,11 @@ impl<'a> Keeper<'a> {
             installation,
             options,
             watcher,
-            shims: config.shim_dirs.iter().map(|dir| dir.join("multus-shim")).collect(),
+            shims: shims(config),
             indicator: config.readiness_indicator_file.clone(),
             say,
             state: State::Waiting,
+            begun: None,
         })
     }
 
@@ -128,25 +135,21 @@ impl<'a> Keeper<'a> {
                 true => self.begin(),
                 false => Ok(()),
             },
-            (None, _) => self.installation.look(),
+            (None, _) => self.installation.look().and_then(|()| self.forget_kubeconfig()),
         }
     }
 
     /// Why the runtime must not be told to call the shim.
     fn obstacle(&self) -> Option<String> {
         if let Some(shim) = self.missing_shim() {
-            let shim = shim.display();
-            return Some(format!("{shim} is missing; the init container install_multus puts it there"));
+            return Some(missing(shim));
         }
         let indicator = self.indicator.as_ref().filter(|file| !file.exists())?;
         Some(format!("the default network is not ready: {} does not exist", indicator.display()))
     }
 
-    /// The shim that ought to be in a directory which this process sees. One that it does not see is the installer's alone.
     fn missing_shim(&self) -> Option<&PathBuf> {
-        let mut seen = self.shims.iter().filter(|shim| shim.parent().is_some_and(Path::is_dir)).peekable();
-        let first = *seen.peek()?;
-        (!seen.any(|shim| shim.exists())).then_some(first)
+        missing_of(&self.shims)
     }
 
     /// Whether pods with networks can be served. A node that has had its configuration keeps it also while the API server is away:
@@ -172,7 +175,16 @@ impl<'a> Keeper<'a> {
             (self.say)("what was missing is there again, and so is the configuration");
         }
         self.state = State::Installed;
+        self.begun.get_or_insert_with(Instant::now);
         Ok(())
+    }
+
+    /// When nobody can be reading it any more.
+    fn forget_kubeconfig(&self) -> Result<(), Failure> {
+        match self.begun {
+            Some(begun) if begun.elapsed() > CALL => self.installation.forget_kubeconfig(),
+            _ => Ok(()),
+        }
     }
 
     fn withdraw(&mut self, reason: String) -> Result<(), Failure> {
@@ -193,6 +205,29 @@ impl<'a> Keeper<'a> {
         }
         self.installation.end();
     }
+}
+
+/// What keeps the node from calling the shim, found out from its files alone, for a probe.
+pub(super) fn trouble(config: &Config, environment: &Environment) -> Result<Option<String>, String> {
+    if let Some(shim) = missing_of(&shims(config)) {
+        return Ok(Some(missing(shim)));
+    }
+    Ok(health::configuration(&node_files(config, environment)?))
+}
+
+fn shims(config: &Config) -> Vec<PathBuf> {
+    config.shim_dirs.iter().map(|dir| dir.join("multus-shim")).collect()
+}
+
+/// The shim that ought to be in a directory which this process sees. One that it does not see is the installer's alone.
+fn missing_of(shims: &[PathBuf]) -> Option<&PathBuf> {
+    let mut seen = shims.iter().filter(|shim| shim.parent().is_some_and(Path::is_dir)).peekable();
+    let first = *seen.peek()?;
+    (!seen.any(|shim| shim.exists())).then_some(first)
+}
+
+fn missing(shim: &Path) -> String {
+    format!("{} is missing; install_multus puts it there, in a container beside this one", shim.display())
 }
 
 /// A connection to the API server, for those keys that need one.

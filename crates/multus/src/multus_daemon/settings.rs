@@ -125,8 +125,7 @@ pub(super) fn node_files(config: &Config, environment: &Environment) -> Result<O
         conf_file: config.config_file.clone(),
         template: Template {
             plugin_type: "multus-shim".to_owned(),
-            // Whatever its version: that is the name that upstream's thick mode has, and that people look for.
-            file_name: "00-multus.conf".to_owned(),
+            file_name: config.config_file_name.clone(),
             cni_version: config.forced_cni_version.clone(),
             force_cni_version: !config.forced_cni_version.is_empty(),
             override_name: config.override_network_name,

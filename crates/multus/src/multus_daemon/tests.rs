@@ -3,7 +3,7 @@
 use daemon::Config;
 use node_config::{Origin, Primary};
 
-use super::arguments::Asked;
+use super::arguments::{Asked, Question};
 use super::settings::{Environment, node_files};
 
 fn asked(arguments: &[&str]) -> Asked {
@@ -19,8 +19,8 @@ fn flags_are_read_as_go_reads_them() {
     }
     assert_eq!(asked(&["-version"]), Asked::Version);
     assert_eq!(asked(&["--help"]), Asked::Help);
-    let probe = Asked::Probe { path: "/readyz".to_owned(), config: "/c".into() };
-    assert_eq!(asked(&["-probe=readyz", "-config=/c"]), probe);
+    let probe = Asked::Probe { question: Question::Node, config: "/c".into() };
+    assert_eq!(asked(&["-probe=node", "-config=/c"]), probe);
     for wrong in [&["-config"][..], &["-probe", "x"], &["-nothing"], &["word"]] {
         assert!(matches!(asked(wrong), Asked::Unknown(_)), "{wrong:?}");
     }

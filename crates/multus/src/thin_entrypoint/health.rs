@@ -23,7 +23,8 @@ pub(crate) fn troubles(options: &Options) -> Vec<String> {
     troubles
 }
 
-fn configuration(options: &Options) -> Option<String> {
+/// What is wrong with the configuration.
+pub(crate) fn configuration(options: &Options) -> Option<String> {
     let Some(source) = &options.conf_file else {
         return options.place().trouble().or_else(|| default_network(options));
     };

@@ -165,6 +165,17 @@ impl<'a> Installation<'a> {
         }
     }
 
+    /// Takes away the kubeconfig that thin mode left: where a daemon asks the API server, no token lies on the node. Not while a
+    /// configuration may name it.
+    pub(crate) fn forget_kubeconfig(&self) -> Result<(), Failure> {
+        let path = self.options.kubeconfig_path();
+        if self.options.thin || !path.exists() || self.place.trouble().is_some() {
+            return Ok(());
+        }
+        file::remove(&path).map_err(|source| Error::Write { path, setting: Setting::ConfDir, source })?;
+        Ok(())
+    }
+
     /// Removes the configuration where it is of this install; the runtime uses the primary network again.
     pub(crate) fn remove_configuration(&self) -> Result<Vec<Removal>, String> {
         let Some(source) = &self.options.conf_file else {
