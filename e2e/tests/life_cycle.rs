@@ -10,28 +10,41 @@ use testbed::cluster::{Containerd, Helm, NodeSpec};
 use testbed::wait;
 
 const NETWORKS: [&str; 2] = ["bridge", "second"];
+const UPSTREAM: &str = "image.repository=ghcr.io/k8snetworkplumbingwg/multus-cni";
 /// A second tag of our image stands for the next release.
 const NEXT: &str = "v4.0.1";
 
 #[test]
-fn with_our_image_no_pod_notices() {
-    let world = up("life-ours", &[Archive::Ours]);
+fn by_helm_4_no_pod_notices() {
+    no_pod_notices("life-4", Helm::V4, ["thick", "thin"]);
+}
+
+#[test]
+fn by_helm_3_no_pod_notices() {
+    no_pod_notices("life-3", Helm::V3, ["thin", "thick"]);
+}
+
+/// With our image: values, tag, mode, rollback, restart, uninstall, reinstall.
+fn no_pod_notices(name: &str, helm: Helm, modes: [&str; 2]) {
+    let world = up(name, &[Archive::Ours]);
     tag_next(&world);
-    let install = || world.install(Helm::V4, &["--set", OUR_IMAGE]).unwrap();
+    let [mode, other] = modes.map(|mode| format!("mode={mode}"));
+    let install = || world.install(helm, &["--set", OUR_IMAGE, "--set", &mode]).unwrap();
     install();
     world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
 
     let (_, tally) = Churn::beside(&world, NETWORKS, |churn| {
-        churn.pods(4)?;
+        churn.pods(2)?;
         for options in [
-            ["--set", "resources.requests.cpu=20m"].as_slice(),
-            &["--set", "image.tag=v4.0.1"],
-            &["--set", "config.log.level=debug"],
+            [&mode, "resources.requests.cpu=20m"],
+            [&mode, "image.tag=v4.0.1"],
+            [&other, "image.tag=v4.0.1"],
+            [&mode, "config.log.level=debug"],
         ] {
-            world.upgrade(Helm::V4, options)?;
+            world.upgrade(helm, &["--set", options[0], "--set", options[1]])?;
             churn.pods(2)?;
         }
-        world.helm(Helm::V4, &["rollback", "multus", "1", "--namespace", NAMESPACE])?;
+        world.helm(helm, &["rollback", "multus", "1", "--namespace", NAMESPACE])?;
         world.rollout(DAEMON_SET)?;
         churn.pods(2)?;
         world.kubectl(&["-n", NAMESPACE, "rollout", "restart", &format!("daemonset/{DAEMON_SET}")])?;
@@ -49,7 +62,7 @@ fn with_our_image_no_pod_notices() {
         .map(|node| Pod::new(&format!("stays-{}", node.name()), node.name()).networks(NETWORKS.join(",")))
         .collect();
     world.start(&stays).unwrap();
-    world.uninstall(Helm::V4).unwrap();
+    world.uninstall(helm).unwrap();
     world.plain_pods_start().unwrap();
     for pod in &stays {
         assert!(world.interfaces(&pod.name).unwrap().contains_key("net2"), "{} lost its networks", pod.name);
@@ -58,7 +71,7 @@ fn with_our_image_no_pod_notices() {
     install();
     world.delete(&stays).unwrap();
     Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
-    world.uninstall(Helm::V4).unwrap();
+    world.uninstall(helm).unwrap();
     world.plain_pods_start().unwrap();
     Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
     nothing_of_ours_is_left(&world);
@@ -83,31 +96,52 @@ fn what_outlives_the_install_is_freed_by_the_next() {
 
 /// What upstream's images do in the same course is shown; that they do their work after each step is asserted.
 #[test]
-fn between_upstreams_images_and_ours() {
-    let world =
-        up("life-engines", &[Archive::Ours, Archive::Upstream("v4.2.4"), Archive::Upstream("v4.3.0")]);
-    let upstream = "image.repository=ghcr.io/k8snetworkplumbingwg/multus-cni";
-    world.install(Helm::V4, &["--set", upstream, "--set", "image.tag=v4.2.4"]).unwrap();
+fn between_upstreams_images_and_ours_by_helm_4() {
+    between_images(
+        "life-images-4",
+        Helm::V4,
+        &[("v4.2.4", ""), ("v4.3.0", ""), ("v4.3.0-thick", ""), ("", "thick"), ("v4.3.0", "")],
+    );
+}
+
+#[test]
+fn between_upstreams_images_and_ours_by_helm_3() {
+    between_images(
+        "life-images-3",
+        Helm::V3,
+        &[("v4.3.0-thick", ""), ("", "thick"), ("v4.3.0-thick", ""), ("", "thin")],
+    );
+}
+
+/// From each of `images` to the next: upstream's by its tag, ours by its mode.
+fn between_images(name: &str, helm: Helm, images: &[(&str, &str)]) {
+    let world = up(name, &[Archive::Ours, Archive::Upstream("v4.2.4"), Archive::Upstream("v4.3.0")]);
+    let options = |(tag, mode): &(&str, &str)| match *tag {
+        "" => [OUR_IMAGE.to_owned(), format!("mode={mode}")],
+        tag => [UPSTREAM.to_owned(), format!("image.tag={tag}")],
+    };
+    let release = |install: bool, image| {
+        let [repository, which] = options(image);
+        let options = ["--set", &repository, "--set", &which];
+        if install { world.install(helm, &options) } else { world.upgrade(helm, &options) }
+    };
+    release(true, &images[0]).unwrap();
     world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
-    for (step, options) in [
-        ("upstream thin v4.2.4 to v4.3.0", ["--set", upstream, "--set", "image.tag=v4.3.0"]),
-        ("upstream thin to thick", ["--set", upstream, "--set", "image.tag=v4.3.0-thick"]),
-        ("upstream thick to ours", ["--set", OUR_IMAGE, "--set", "image.tag=v4.0.0"]),
-        ("ours to upstream thin", ["--set", upstream, "--set", "image.tag=v4.3.0"]),
-    ] {
+    for pair in images.windows(2) {
+        let step = format!("{:?} to {:?}", pair[0], pair[1]);
         let (_, tally) = Churn::beside(&world, NETWORKS, |churn| {
             churn.pods(2)?;
-            world.upgrade(Helm::V4, &options)?;
+            release(false, &pair[1])?;
             churn.pods(4)
         })
         .unwrap();
-        show(step, &tally);
+        show(&step, &tally);
         let after = Pod::new("after", "node1").networks(NETWORKS.join(","));
         world.start(std::slice::from_ref(&after)).unwrap();
         assert!(world.interfaces("after").unwrap().contains_key("net2"), "{step}: no networks afterwards");
         world.delete(&[after]).unwrap();
     }
-    world.uninstall(Helm::V4).unwrap();
+    world.uninstall(helm).unwrap();
     world.plain_pods_start().unwrap();
 }
 

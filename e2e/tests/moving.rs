@@ -9,22 +9,35 @@ use e2e::{Archive, NAMESPACE, Pod, World};
 use testbed::cluster::{Containerd, Helm, NodeSpec};
 use testbed::{images, parts};
 
+const HELM_3: &[&str] = &["--take-ownership"];
+const HELM_4: &[&str] = &["--take-ownership", "--force-conflicts"];
+
 #[test]
-fn by_helm_3() {
-    there_and_back("moving-3", Helm::V3, &["--take-ownership"]);
+fn from_the_thin_manifest_by_helm_3() {
+    there_and_back("moving-thin-3", "multus-daemonset.yml", "snapshot", Helm::V3, HELM_3);
 }
 
 #[test]
-fn by_helm_4() {
-    there_and_back("moving-4", Helm::V4, &["--take-ownership", "--force-conflicts"]);
+fn from_the_thick_manifest_by_helm_3() {
+    there_and_back("moving-thick-3", "multus-daemonset-thick.yml", "snapshot-thick", Helm::V3, HELM_3);
 }
 
-fn there_and_back(name: &str, helm: Helm, take: &[&str]) {
+#[test]
+fn from_the_thin_manifest_by_helm_4() {
+    there_and_back("moving-thin-4", "multus-daemonset.yml", "snapshot", Helm::V4, HELM_4);
+}
+
+#[test]
+fn from_the_thick_manifest_by_helm_4() {
+    there_and_back("moving-thick-4", "multus-daemonset-thick.yml", "snapshot-thick", Helm::V4, HELM_4);
+}
+
+fn there_and_back(name: &str, file: &str, tag: &str, helm: Helm, take: &[&str]) {
     let world = World::up(name, |spec| {
         spec.node(NodeSpec::new("node1")).node(NodeSpec::new("node2").containerd(Containerd::V2))
     });
     world.load(&[Archive::Ours, Archive::Upstream(parts::UPSTREAM_VERSION)]).unwrap();
-    let manifest = manifest();
+    let manifest = manifest(file, tag);
     world.apply(&manifest).unwrap();
     world.rollout(DAEMON_SET).unwrap();
     world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
@@ -96,11 +109,12 @@ fn assert_freed(world: &World, whose: &str) {
     );
 }
 
-fn manifest() -> String {
+fn manifest(file: &str, tag: &str) -> String {
     let source = parts::upstream_source(parts::UPSTREAM_VERSION).unwrap();
-    let text = fs::read_to_string(source.join("deployments/multus-daemonset.yml")).unwrap();
+    let text = fs::read_to_string(source.join("deployments").join(file)).unwrap();
+    let released = tag.replace("snapshot", parts::UPSTREAM_VERSION);
     text.replace(
-        &format!("{}:snapshot", images::UPSTREAM),
-        &format!("{}:{}", images::UPSTREAM, parts::UPSTREAM_VERSION),
+        &format!("image: {}:{tag}\n", images::UPSTREAM),
+        &format!("image: {}:{released}\n", images::UPSTREAM),
     )
 }

@@ -37,12 +37,14 @@ fn follow(world: &World, helm: Helm, options: &[&str]) {
     let options = [&["-f", USERS_VALUES], options].concat();
     world.install(helm, &options).unwrap();
 
+    // Ours is thick, where the pod has two containers.
+    let ready = if options.contains(&OUR_IMAGE) { "2/2" } else { "1/1" };
     let daemon_sets = world.shell("kubectl get daemonset -n kube-system | grep multus").unwrap();
     let columns: Vec<_> = daemon_sets.split_whitespace().collect();
     assert_eq!(columns[..6], ["kube-multus-ds", "2", "2", "2", "2", "2"], "{daemon_sets}");
     let pods = world.shell("kubectl get pods -n kube-system | grep multus").unwrap();
     assert_eq!(
-        pods.lines().filter(|line| line.contains("1/1") && line.contains("Running")).count(),
+        pods.lines().filter(|line| line.contains(ready) && line.contains("Running")).count(),
         2,
         "{pods}"
     );
