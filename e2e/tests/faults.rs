@@ -81,6 +81,30 @@ fn a_primary_network_that_is_missing() {
     Pair::start(&world, "pair").end(&world);
 }
 
+/// As a package's upgrade, or an administrator who tidies up, may do it.
+#[test]
+fn a_shim_that_is_deleted_and_a_plugins_folder_that_is_replaced() {
+    let world = one_node("fault-shim");
+    world.install(Helm::V4, &["--set", OUR_IMAGE]).unwrap();
+    let node = world.node("node1");
+    let bin = node.bin_dir();
+    for damage in [
+        "rm \"$0/multus-shim\"",
+        ": >\"$0/multus-shim\"",
+        "cp -a \"$0\" \"$0.new\"; rm \"$0.new/multus-shim\"; mv \"$0\" \"$0.old\"; mv \"$0.new\" \"$0\"",
+    ] {
+        node.machine().run("sh", &["-ec", damage, bin]).unwrap();
+        let shim = format!("{bin}/multus-shim");
+        let works = "CNI_COMMAND=VERSION \"$0\" </dev/null && test -e \"$1/00-multus.conf\"";
+        let back = wait::until("the shim and the configuration", Duration::from_secs(30), || {
+            node.machine().run("sh", &["-c", works, &shim, node.conf_dir()]).ok()
+        });
+        assert!(back.is_ok(), "after {damage}");
+        world.plain_pods_start().unwrap();
+    }
+    Pair::start(&world, "pair").end(&world);
+}
+
 #[test]
 fn a_crd_that_somebody_else_brought() {
     let world = one_node("fault-crd");
