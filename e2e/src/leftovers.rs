@@ -13,6 +13,9 @@ use testbed::wait;
 const LIST: &str = "ls -d /sys/class/net/veth* /run/netns/* 2>/dev/null
     find /var/lib/cni/networks /var/lib/cni/results /var/lib/cni/multus /run/multus/spool -type f 2>/dev/null || :";
 
+/// How many of a kind are shown; a hundred more tell no more.
+const SHOWN: usize = 6;
+
 /// Kinds of things that a pod's end must take away, with what was found of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leftovers {
@@ -133,8 +136,12 @@ fn kind(path: &str) -> Option<&'static str> {
 impl fmt::Display for Leftovers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, items) in &self.found {
-            let items: Vec<_> = items.iter().map(|item| format!("{}:{}", item.node, item.path)).collect();
-            writeln!(formatter, "{} {kind}: {}", items.len(), items.join(", "))?;
+            write!(formatter, "{} {kind}:", items.len())?;
+            items
+                .iter()
+                .take(SHOWN)
+                .try_for_each(|item| write!(formatter, " {}:{}", item.node, item.path))?;
+            writeln!(formatter, "{}", if items.len() > SHOWN { " …" } else { "" })?;
         }
         Ok(())
     }

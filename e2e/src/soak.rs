@@ -358,7 +358,7 @@ impl Scene {
         let lists = [&tally.never_ready, &tally.unknown, &tally.wrong_status, &tally.never_gone];
         details.extend(lists.into_iter().flatten().cloned());
         if !left.is_none() {
-            details.push(format!("left: {left}"));
+            details.push(format!("left: {}", left.to_string().trim_end()));
         }
         Row {
             fault: fault.name.to_owned(),

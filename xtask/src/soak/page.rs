@@ -6,16 +6,16 @@ use anyhow::{Context, Result};
 use e2e::faults::FAULTS;
 use e2e::soak::Row;
 
-use super::Run;
+use super::Rows;
 
 const BEGIN: &str = "<!-- Written by `cargo xtask soak --page`, from here -->\n";
 const END: &str = "<!-- to here. -->\n";
 
 /// Puts the figures in place of those of before.
-pub(super) fn write(ours: &Option<Run>, upstream: &Option<Run>) -> Result<()> {
+pub(super) fn write(ours: &Rows, upstream: &Rows) -> Result<()> {
     let path = crate::root().join("docs/reliability.md");
     let page = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let page = with_table(&page, &table(ours.as_ref(), upstream.as_ref())).with_context(|| {
+    let page = with_table(&page, &table(ours, upstream)).with_context(|| {
         format!("{} has no line {:?} before a line {:?}", path.display(), BEGIN.trim(), END.trim())
     })?;
     fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
@@ -30,14 +30,12 @@ fn with_table(page: &str, table: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n{table}\n{END}{after}"))
 }
 
-fn table(ours: Option<&Run>, upstream: Option<&Run>) -> String {
+fn table(ours: &Rows, upstream: &Rows) -> String {
     let mut table = "| what happens while pods come and go | multus-rs: pods | what went wrong | ready, p95 / longest | Multus v4.3.0: pods | what went wrong | ready, p95 / longest |\n\
                      | --- | ---: | --- | ---: | ---: | --- | ---: |\n"
         .to_owned();
     for fault in &FAULTS {
-        let cells = |run: Option<&Run>| {
-            run.and_then(|run| run.rows.get(fault.name)).map_or("| | | |".to_owned(), cells)
-        };
+        let cells = |rows: &Rows| rows.get(fault.name).map_or("| | not tried | |".to_owned(), cells);
         let (ours, upstream) = (cells(ours), cells(upstream));
         table += &format!("| {} {} {}\n", fault.what, ours, upstream.trim_start_matches("| "));
     }
@@ -104,8 +102,8 @@ mod tests {
     #[test]
     fn each_fault_is_a_line_of_seven_cells_and_says_what_went_wrong() {
         let bad = Row { without_network: 3, left: [("leases".to_owned(), 9)].into(), ..row("none") };
-        let run = |row: Row| Run { rows: [(row.fault.clone(), row)].into() };
-        let table = table(Some(&run(row("none"))), Some(&run(bad)));
+        let rows = |row: Row| Rows::from([(row.fault.clone(), row)]);
+        let table = table(&rows(row("none")), &rows(bad));
         assert_eq!(table.lines().count(), FAULTS.len() + 2);
         for line in table.lines() {
             assert_eq!(line.matches('|').count(), 8, "{line}");
