@@ -26,7 +26,7 @@ pub struct Object(pub BTreeMap<String, Box<RawValue>>);
 impl Object {
     /// Reads an object; anything else, `null` too, is an error.
     pub fn parse(bytes: &[u8]) -> Result<Object, serde_json::Error> {
-        serde_json::from_slice(bytes)
+        serde_json::from_slice(bytes).map_err(discreet)
     }
 
     /// The compact text, keys sorted, values as they came.
@@ -109,7 +109,38 @@ fn decode<T: DeserializeOwned>(raw: &RawValue) -> Result<Option<T>, serde_json::
     if raw.get() == "null" {
         return Ok(None);
     }
-    serde_json::from_str(raw.get()).map(Some)
+    serde_json::from_str(raw.get()).map(Some).map_err(discreet)
+}
+
+/// The same error without the text that it is about: serde repeats a string that stands where something else should, and a
+/// configuration may hold passwords.
+pub fn discreet(error: serde_json::Error) -> serde_json::Error {
+    let text = error.to_string();
+    let mut shown = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, quoted)) = rest.split_once("string \"") {
+        shown.push_str(before);
+        shown.push_str("string");
+        rest = &quoted[end_of_quoted(quoted)..];
+    }
+    if shown.is_empty() {
+        return error;
+    }
+    // It reads line and column from the text again.
+    serde::de::Error::custom(format!("{shown}{rest}"))
+}
+
+/// Where a string in Rust's quotes ends, its quote included.
+fn end_of_quoted(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' if !escaped => return at + 1,
+            '\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    text.len()
 }
 
 #[cfg(test)]

@@ -17,13 +17,13 @@ use serde_json::value::RawValue;
 /// It holds for structs at any depth, also inside lists and maps. It does not reach into enums and flattened
 /// structs, which serde reads through a buffer of its own.
 pub fn de_lenient<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    let raw: &RawValue = serde_json::from_slice(bytes)?;
+    let raw: &RawValue = serde_json::from_slice(bytes).map_err(super::discreet)?;
     de_lenient_raw(raw)
 }
 
 /// [`de_lenient`] for a value that is part of a document.
 pub fn de_lenient_raw<T: DeserializeOwned>(raw: &RawValue) -> Result<T, serde_json::Error> {
-    T::deserialize(Lenient(raw))
+    T::deserialize(Lenient(raw)).map_err(super::discreet)
 }
 
 /// The name under which serde_json asks for the raw text of a value.

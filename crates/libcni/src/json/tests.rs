@@ -147,6 +147,20 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Errors end in events, and configurations hold passwords (Q43).
+#[test]
+fn q43_an_error_does_not_repeat_the_string_that_is_wrong() {
+    let error = |json: &str| serde_json::from_str::<u16>(json).map_err(discreet).unwrap_err().to_string();
+    assert_eq!(error(r#""hunter2""#), "invalid type: string, expected u16 at line 1 column 9");
+    assert_eq!(error(r#""a\"hunter2\\""#), "invalid type: string, expected u16 at line 1 column 14");
+    assert_eq!(error("-1"), "invalid value: integer `-1`, expected u16 at line 1 column 2");
+    for json in [r#"{"name":5,"list":"hunter2"}"#, r#""hunter2""#, r#"{"list":["x"],"nested":"hunter2"}"#] {
+        let told = de_lenient::<Typed>(json.as_bytes()).map(drop).unwrap_err().to_string();
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    assert!(!Object::parse(br#""hunter2""#).unwrap_err().to_string().contains("hunter2"));
+}
+
 proptest! {
     #[test]
     fn c7_objects_are_read_back(map in proptest::collection::btree_map(".{0,6}", any_json(), 0..6)) {
