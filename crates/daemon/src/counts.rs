@@ -1,6 +1,7 @@
 //! What the server counts: its requests, under upstream's name and with upstream's labels; and what the calls of the shim came to.
 //!
-//! Labels are bounded: whatever clients send, there are not more series than [`MOST_SERIES`] of a family.
+//! Labels are bounded: whatever clients send, there are not more series than [`MOST_SERIES`] of a family, nor longer values than
+//! [`LONGEST_LABEL`].
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ use crate::metrics::Family;
 const BOUNDS: [f64; 11] = [0.000_5, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 60.0];
 /// How many networks, and plugin types, have series of their own.
 const MOST_SERIES: usize = 256;
+/// A network's namespace and name have 317 characters at most; a plugin's type is the name of a file.
+const LONGEST_LABEL: usize = 320;
 /// What all others are counted under.
 const OTHER: &str = "other";
 const VERBS: [&str; 5] = ["ADD", "DEL", "CHECK", "STATUS", "GC"];
@@ -115,11 +118,12 @@ impl Counted {
     fn plugin(&mut self, plugin: &PluginCall) {
         let verb = verb(&plugin.verb);
         let code = plugin.code.unwrap_or_default();
-        let key = (plugin.network.clone(), plugin.plugin_type.clone(), verb, code);
+        let (network, plugin_type) = (label(&plugin.network), label(&plugin.plugin_type));
+        let key = (network.to_owned(), plugin_type.to_owned(), verb, code);
         let other = (OTHER.to_owned(), OTHER.to_owned(), verb, 0);
         bounded(&mut self.plugins, key, other, |calls| *calls += 1);
         let took = Duration::from_micros(plugin.micros);
-        let (key, other) = ((plugin.plugin_type.clone(), verb), (OTHER.to_owned(), verb));
+        let (key, other) = ((plugin_type.to_owned(), verb), (OTHER.to_owned(), verb));
         bounded(&mut self.plugin_durations, key, other, |histogram: &mut Histogram| histogram.observe(took));
     }
 
@@ -161,6 +165,10 @@ fn bounded<K: Ord, V: Default>(map: &mut BTreeMap<K, V>, key: K, other: K, chang
 
 fn verb(text: &str) -> &'static str {
     VERBS.into_iter().find(|verb| *verb == text).unwrap_or(OTHER)
+}
+
+fn label(text: &str) -> &str {
+    if text.len() <= LONGEST_LABEL { text } else { OTHER }
 }
 
 /// A label's value as Prometheus' text format writes it.

@@ -61,6 +61,7 @@ pub(crate) struct Shared {
     /// Told when the pods change.
     pods_changed: Notify,
     counters: lookup::Counters,
+    room: lookup::Room,
 }
 
 impl Shared {
@@ -90,6 +91,7 @@ impl Kube {
             pods: Mutex::default(),
             pods_changed: Notify::new(),
             counters: lookup::Counters::default(),
+            room: lookup::Room::default(),
         });
         let mut tasks = JoinSet::new();
         let nads = Watched::all(NADS, "network-attachment-definitions");

@@ -1,12 +1,13 @@
 //! The daemon's log: text in upstream's form, or one JSON object a line; on stderr, in a file, or both.
 //!
-//! No line holds a configuration, a token or an annotation; what clients say is quoted, so that it cannot begin a line of its own.
+//! No line holds a configuration, a token or an annotation; what others say is kept within its line, and within a length.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
-use engine::{About, Level, Log};
+use engine::{About, LONGEST_LINE, Level, Log, bounded, printable};
 use jiff::Timestamp;
 use plugin_process::LogFile;
 use serde::Serialize;
@@ -35,7 +36,7 @@ pub struct Lines {
 struct Line<'a> {
     time: String,
     level: &'static str,
-    message: String,
+    message: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pod: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -84,26 +85,31 @@ fn line(format: Format, now: Timestamp, level: Level, about: About<'_>, text: fm
     // Writing to a String cannot fail.
     let _ = match format {
         Format::Text => {
-            let _ = write!(line, "{now:.0} [{}] {about}{text}", level.as_str());
-            // An error text of another program may have several lines; a line of the log has one.
-            if line.contains('\n') {
-                line = line.replace('\n', "\\n");
-            }
-            writeln!(line)
+            // What it is about is quoted; what another program says may have several lines, and a line of the log has one.
+            let text = format!("{about}{text}");
+            writeln!(line, "{now:.0} [{}] {}", level.as_str(), short(&printable(&text)))
         }
         Format::Json => {
+            let message = text.to_string();
+            let [message, pod, sandbox, network] =
+                [message.as_str(), about.pod, about.sandbox, about.network].map(printable);
+            // Each part alone: an object that is cut is none.
             let fields = Line {
                 time: format!("{now:.3}"),
                 level: level.as_str(),
-                message: text.to_string(),
-                pod: about.pod,
-                sandbox: about.sandbox,
-                network: about.network,
+                message: &short(&message),
+                pod: &short(&pod),
+                sandbox: &short(&sandbox),
+                network: &short(&network),
             };
             writeln!(line, "{}", serde_json::to_string(&fields).unwrap_or_default())
         }
     };
     line
+}
+
+fn short(text: &str) -> Cow<'_, str> {
+    bounded(text, LONGEST_LINE)
 }
 
 impl Log for Lines {
@@ -140,12 +146,30 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_client_says_stays_in_its_line() {
-        let about = About { pod: "a\n2026-01-01T00:00:00Z [panic] forged", ..About::default() };
+    fn whatever_others_say_stays_in_its_line_and_moves_no_cursor() {
+        let hostile = "a\r\n2026-01-01T00:00:00Z [panic] forged\u{1b}[2J\u{9b}31m\u{202e}\0";
+        let about = About { pod: hostile, sandbox: hostile, network: hostile };
         for format in [Format::Text, Format::Json] {
-            let line = shown(format, about, "x\n2026-01-01T00:00:00Z [panic] forged\u{1b}[2J");
-            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            let line = shown(format, about, hostile);
+            let raw: Vec<_> = line.chars().filter(|c| c.is_control() || *c == '\u{202e}').collect();
+            assert_eq!(raw, ['\n'], "{line:?}");
+            assert!(line.ends_with('\n'));
         }
+        // Nor does it when a reader of JSON has taken the object apart.
+        let line: serde_json::Value = serde_json::from_str(&shown(Format::Json, about, hostile)).unwrap();
+        for key in ["message", "pod", "sandbox", "network"] {
+            assert!(!line[key].as_str().unwrap().contains(char::is_control), "{key}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_line_has_a_length_whatever_is_said() {
+        let long = "x".repeat(1 << 20);
+        let about = About { pod: &long, sandbox: &long, network: &long };
+        assert!(shown(Format::Text, about, &long).len() < 2 * LONGEST_LINE);
+        let json = shown(Format::Json, about, &long);
+        assert!(json.len() < 5 * LONGEST_LINE);
+        serde_json::from_str::<serde_json::Value>(&json).unwrap();
     }
 
     #[test]

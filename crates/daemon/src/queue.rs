@@ -220,7 +220,7 @@ impl From<&Error> for Trouble {
             Error::Unavailable { .. } => Self::Away,
             Error::Denied { .. } => Self::Denied,
             Error::Config { .. } => Self::Config,
-            Error::Refused { .. } => Self::Refused,
+            Error::Refused { .. } | Error::TooLarge { .. } => Self::Refused,
         }
     }
 }

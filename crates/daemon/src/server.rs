@@ -16,9 +16,11 @@ mod upstream;
 mod v1;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use engine::Level;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -80,6 +82,7 @@ pub struct Server<B> {
     connections: Arc<Semaphore>,
     budget: Budget,
     counts: Counts,
+    told_of_strangers: AtomicBool,
     running: Mutex<JoinSet<()>>,
 }
 
@@ -95,6 +98,7 @@ impl<B: Backend> Server<B> {
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             budget: Budget::new(BUDGET),
             counts: Counts::default(),
+            told_of_strangers: AtomicBool::new(false),
             running: Mutex::default(),
         })
     }
@@ -110,10 +114,33 @@ impl<B: Backend> Server<B> {
             // A slot first: whoever is not served yet waits in the kernel's queue and costs nothing here.
             let Ok(slot) = Arc::clone(&self.connections).acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, _)) => self.begin(stream, Door::Socket, slot),
+                Ok((stream, _)) if self.may_call(&stream) => self.begin(stream, Door::Socket, slot),
+                // Hung up on without a word: what it would have sent is not even read.
+                Ok(_) => {}
                 Err(error) => self.not_accepted(&error).await,
             }
         }
+    }
+
+    /// Whether root is at the other end, or this process's own user. The folder lets nobody else in; this is for one whose modes
+    /// somebody has changed.
+    fn may_call(&self, stream: &tokio::net::UnixStream) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        let uid = match stream.peer_cred() {
+            Ok(peer) if peer.uid() == 0 || peer.uid() == own => return true,
+            Ok(peer) => peer.uid().to_string(),
+            Err(error) => error.to_string(),
+        };
+        // Once: whoever is refused may come back as often as he likes.
+        if !self.told_of_strangers.swap(true, Ordering::Relaxed) {
+            self.log.line(
+                Level::Error,
+                format_args!(
+                    "a process of user {uid} was refused at the socket; who let it into the folder?"
+                ),
+            );
+        }
+        false
     }
 
     /// The same on a TCP port, for `GET` of metrics and health alone.
@@ -152,7 +179,7 @@ impl<B: Backend> Server<B> {
     }
 
     async fn not_accepted(&self, error: &std::io::Error) {
-        self.log.line(engine::Level::Error, format_args!("cannot accept a connection: {error}"));
+        self.log.line(Level::Error, format_args!("cannot accept a connection: {error}"));
         // Out of descriptors, or memory: at once it would be the same again.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -27,7 +27,8 @@ use plan::NetConf;
 
 pub use cluster::{Answer, Cluster, ClusterError, PodLookup, PodRef, Query, Record, Recorded};
 pub use error::EngineError;
-pub use log::{About, Level, Log, Silent};
+pub use libcni::json::discreet;
+pub use log::{About, LONGEST_LINE, Level, Log, Silent, bounded, printable};
 
 /// Connects to the cluster that a netconf describes; `None` where it describes none.
 pub type Connect<'a> = dyn Fn(&NetConf) -> Result<Option<Box<dyn Cluster>>, ClusterError> + 'a;

@@ -9,6 +9,7 @@ use engine::{PodLookup, PodRef, Recorded};
 use plan::{NadLookup, NadRef, PlanEvent};
 use serde::de::DeserializeOwned;
 
+use crate::approval::{self, Verdict};
 use crate::client::{Client, Request};
 use crate::lookup::{pod_path, shown};
 use crate::watch::{self, Event, Watched};
@@ -53,12 +54,17 @@ impl Api {
         self.client.call_for(&Request::get(attempt, path), deadline).await
     }
 
-    /// A NAD, asked for now.
+    /// A NAD, asked for now. No more than `largest` bytes of an answer are held.
     ///
     /// # Errors
-    /// When the API server does not answer before `deadline`, or that we may not.
-    pub async fn nad(&self, reference: &NadRef, deadline: Instant) -> Result<NadLookup, Error> {
-        lookup::find_nad(&self.client, reference, deadline).await
+    /// When the API server does not answer before `deadline`, or that we may not; [`Error::TooLarge`].
+    pub async fn nad(
+        &self,
+        reference: &NadRef,
+        largest: usize,
+        deadline: Instant,
+    ) -> Result<NadLookup, Error> {
+        lookup::find_nad(&self.client, reference, largest, deadline).await
     }
 
     /// A pod, asked for now and once.
@@ -92,12 +98,20 @@ impl Api {
         record::write_status(&self.client, &self.permissions, pod, status, deadline).await
     }
 
+    /// Approves or denies the CertificateSigningRequest of this name, where that is ours to do.
+    ///
+    /// # Errors
+    /// When the API server does not answer before `deadline`, or we may not.
+    pub async fn settle(&self, request: &str, deadline: Instant) -> Result<Verdict, Error> {
+        approval::settle(&self.client, request, deadline).await
+    }
+
     /// Posts an event on a pod.
     ///
     /// # Errors
     /// When that was not possible before `deadline`.
     pub async fn post(&self, pod: &PodRef, told: &PlanEvent, deadline: Instant) -> Result<(), Error> {
-        self.post_as(event::unique(pod), pod, told, deadline).await
+        self.post_as(event::unique(&pod.name), pod, told, deadline).await
     }
 
     /// Posts an event on a pod that is stored once, however often it is posted for the same `cause`: a word in lower case.

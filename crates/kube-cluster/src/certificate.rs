@@ -23,7 +23,13 @@ use crate::client::{Client, Request, Source};
 use crate::kubeconfig::{Access, ClientCertificate, Credentials};
 use crate::{Error, runtime};
 
-const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+pub(crate) const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+/// Who signs.
+pub(crate) const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+/// The organisation, which is the user's group, and how the user's name begins.
+pub(crate) const IDENTITY: &str = "system:multus";
+/// What the certificate is for.
+pub(crate) const USAGES: [&str; 2] = ["digital signature", "client auth"];
 const CURRENT: &str = "multus-client-current.pem";
 const UPDATED: &str = "multus-client-updated.pem";
 const PREFIX: &str = "multus-client-";
@@ -126,11 +132,11 @@ impl NodeCertificate {
         Some(Access { credentials: Credentials::None, certificate, ..bootstrap.clone() })
     }
 
-    fn signing_request(&self, key: &KeyPair) -> Result<Vec<u8>, Error> {
+    pub(crate) fn signing_request(&self, key: &KeyPair) -> Result<Vec<u8>, Error> {
         let failed = |error| Error::config("make a certificate signing request", error);
         let mut name = DistinguishedName::new();
-        name.push(DnType::OrganizationName, "system:multus");
-        name.push(DnType::CommonName, format!("system:multus:{}", self.node));
+        name.push(DnType::OrganizationName, IDENTITY);
+        name.push(DnType::CommonName, format!("{IDENTITY}:{}", self.node));
         let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
         params.distinguished_name = name;
         let pem = params.serialize_request(key).and_then(|request| request.pem()).map_err(failed)?;
@@ -140,8 +146,8 @@ impl NodeCertificate {
             "metadata": {"generateName": "csr-"},
             "spec": {
                 "request": base64::engine::general_purpose::STANDARD.encode(pem),
-                "signerName": "kubernetes.io/kube-apiserver-client",
-                "usages": ["digital signature", "client auth"],
+                "signerName": SIGNER,
+                "usages": USAGES,
                 "expirationSeconds": self.duration.as_secs(),
             },
         });

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout_at};
 
 use crate::Error;
-use crate::connection::{Answer, Body, Connections, Failure, Target, whole};
+use crate::connection::{Answer, Body, Connections, Failure, LARGEST_BODY, NOTHING, Target, whole};
 use crate::kubeconfig::{Access, Credentials};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -71,6 +71,8 @@ pub(crate) struct Request {
     pub(crate) accept: &'static str,
     pub(crate) content_type: &'static str,
     pub(crate) body: Bytes,
+    /// The largest answer that is held.
+    pub(crate) largest: usize,
 }
 
 pub(crate) const JSON: &str = "application/json";
@@ -83,11 +85,17 @@ pub(crate) const METADATA_LIST: &str =
 
 impl Request {
     pub(crate) fn get(attempt: String, path: String) -> Self {
-        Self { attempt, method: Method::GET, path, accept: JSON, content_type: "", body: Bytes::new() }
+        let (accept, content_type, body) = (JSON, "", Bytes::new());
+        Self { attempt, method: Method::GET, path, accept, content_type, body, largest: LARGEST_BODY }
+    }
+
+    /// A write whose answer is not read.
+    pub(crate) fn write(attempt: String, method: Method, path: String, body: Vec<u8>) -> Self {
+        Self { largest: NOTHING, ..Self::send(attempt, method, path, body) }
     }
 
     pub(crate) fn send(attempt: String, method: Method, path: String, body: Vec<u8>) -> Self {
-        Self { attempt, method, path, accept: JSON, content_type: JSON, body: body.into() }
+        Self { method, content_type: JSON, body: body.into(), ..Self::get(attempt, path) }
     }
 }
 
@@ -117,6 +125,7 @@ impl Client {
             match outcome {
                 Err(_) => return Err(out_of_time(request, started, last)),
                 Ok(Err(Failure::Final(error))) => return Err(error),
+                Ok(Err(Failure::TooLarge(limit))) => return Err(too_large(request, limit)),
                 Ok(Err(Failure::Passing(reason))) => last = Some(reason),
                 Ok(Ok(answer)) => match answer.status.as_u16() {
                     200..=299 => return Ok(answer.body),
@@ -154,19 +163,20 @@ impl Client {
         let failed = |failure| match failure {
             Failure::Passing(reason) => Error::unavailable(&request.attempt, reason),
             Failure::Final(error) => error,
+            Failure::TooLarge(limit) => too_large(request, limit),
         };
         let (target, message) = self.message(request).await.map_err(failed)?;
         let response = self.connections.stream(&target, message).await.map_err(failed)?;
         if response.status().is_success() {
             return Ok(response.into_body());
         }
-        let answer = whole(response).await.map_err(failed)?;
+        let answer = whole(response, request.largest).await.map_err(failed)?;
         Err(told(request, answer.status.as_u16(), message_of(&answer)))
     }
 
     async fn once(&self, request: &Request) -> Result<Answer, Failure> {
         let (target, message) = self.message(request).await?;
-        self.connections.exchange(&target, message).await
+        self.connections.exchange(&target, message, request.largest).await
     }
 
     async fn message(&self, request: &Request) -> Result<(Target, hyper::Request<Body>), Failure> {
@@ -210,8 +220,12 @@ impl Client {
 
 /// Reads an answer's body.
 pub(crate) fn read<T: DeserializeOwned>(request: &Request, body: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(body)
-        .map_err(|error| Error::unavailable(&request.attempt, format!("the answer cannot be read: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        Error::unavailable(
+            &request.attempt,
+            format!("the answer cannot be read: {}", engine::discreet(error)),
+        )
+    })
 }
 
 /// `name` as one segment of a path. Names that would change the path are refused with client-go's text.
@@ -277,6 +291,10 @@ pub(crate) fn told(request: &Request, code: u16, message: String) -> Error {
         429 | 500..=599 => Error::Unavailable { attempt, reason: message },
         _ => Error::Refused { attempt, code, message },
     }
+}
+
+fn too_large(request: &Request, limit: usize) -> Error {
+    Error::TooLarge { attempt: request.attempt.clone(), limit }
 }
 
 fn out_of_time(request: &Request, started: Instant, last: Option<String>) -> Error {

@@ -22,7 +22,9 @@ use crate::{Error, tls};
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// etcd stores no object above 1.5 MiB; in JSON it is somewhat more.
-const LARGEST_BODY: usize = 8 << 20;
+pub(crate) const LARGEST_BODY: usize = 8 << 20;
+/// A write is answered with the whole object, of which all that matters is that there is one.
+pub(crate) const NOTHING: usize = 0;
 /// How many HTTP/1.1 connections at once.
 const MOST_CONNECTIONS: usize = 4;
 /// How long a request waits for a connection before another one is opened. A server that answers at once is asked on one: a TLS
@@ -104,6 +106,8 @@ pub(crate) enum Failure {
     Passing(String),
     /// It will not.
     Final(Error),
+    /// The answer is larger than this many bytes, which is all that was wanted.
+    TooLarge(usize),
 }
 
 /// An answer, read to its end.
@@ -144,8 +148,13 @@ impl Default for Connections {
 }
 
 impl Connections {
-    /// Sends `request` and reads its answer.
-    pub(crate) async fn exchange(&self, target: &Target, request: Request<Body>) -> Result<Answer, Failure> {
+    /// Sends `request` and reads its answer, of at most `largest` bytes.
+    pub(crate) async fn exchange(
+        &self,
+        target: &Target,
+        request: Request<Body>,
+        largest: usize,
+    ) -> Result<Answer, Failure> {
         // The slot is given back when the answer is read.
         let (sender, _slot) = self.sender(target).await?;
         let (response, http1) = match sender {
@@ -162,7 +171,7 @@ impl Connections {
                 return Err(failure);
             }
         };
-        let answer = timeout(ANSWER_LIMIT, whole(response)).await.map_err(passing)??;
+        let answer = timeout(ANSWER_LIMIT, whole(response, largest)).await.map_err(passing)??;
         if let Some(mut sender) = http1
             && sender.ready().await.is_ok()
         {
@@ -339,15 +348,19 @@ async fn limited(
     timeout(ANSWER_LIMIT, response).await.map_err(late)?.map_err(passing)
 }
 
-/// Reads an answer to its end.
-pub(crate) async fn whole(response: Response<Incoming>) -> Result<Answer, Failure> {
+/// Reads an answer to its end, of at most `largest` bytes. Of a success of which [`NOTHING`] is wanted no byte is held.
+pub(crate) async fn whole(response: Response<Incoming>, largest: usize) -> Result<Answer, Failure> {
     let (head, mut incoming) = response.into_parts();
+    let unwanted = largest == NOTHING && head.status.is_success();
+    let largest = if largest == NOTHING { LARGEST_BODY } else { largest };
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(passing)?.into_data() else { continue };
-        if body.len() + data.len() > LARGEST_BODY {
-            let reason = format!("more than {} MiB", LARGEST_BODY >> 20);
-            return Err(Failure::Final(Error::unavailable("read an answer of the API server", reason)));
+        if unwanted {
+            continue;
+        }
+        if body.len() + data.len() > largest {
+            return Err(Failure::TooLarge(largest));
         }
         body.extend_from_slice(&data);
     }

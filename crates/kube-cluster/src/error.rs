@@ -31,6 +31,14 @@ pub enum Error {
         /// The API server's text.
         message: String,
     },
+    /// The answer is larger than it may be.
+    #[error("{attempt}: the answer has more than {limit} bytes")]
+    TooLarge {
+        /// What was attempted, on what.
+        attempt: String,
+        /// What was the most.
+        limit: usize,
+    },
     /// The way to the API server is described wrongly.
     #[error("{attempt}: {reason}")]
     Config {
@@ -55,7 +63,7 @@ impl Error {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } | Self::Denied { code, .. } => Some(*code),
-            Self::Unavailable { .. } | Self::Config { .. } => None,
+            Self::Unavailable { .. } | Self::Config { .. } | Self::TooLarge { .. } => None,
         }
     }
 }
@@ -66,6 +74,9 @@ impl From<Error> for ClusterError {
             Error::Unavailable { attempt, reason } => Self::Unavailable { attempt, reason },
             Error::Refused { attempt, message, code } => {
                 Self::Unavailable { attempt, reason: format!("{message} (HTTP {code})") }
+            }
+            Error::TooLarge { attempt, limit } => {
+                Self::Unavailable { attempt, reason: format!("the answer has more than {limit} bytes") }
             }
             Error::Denied { attempt, reason, .. } => Self::Denied { attempt, reason },
             Error::Config { attempt, reason } => Self::Config { attempt, reason },

@@ -93,6 +93,7 @@ async fn list(stream: UnixStream) -> Result<ListPodResourcesResponse, String> {
     let mut sender = http2(stream).await.map_err(|failure| match failure {
         Failure::Passing(reason) => reason,
         Failure::Final(error) => error.to_string(),
+        Failure::TooLarge(limit) => format!("more than {limit} bytes"),
     })?;
     let request = Request::post("http://localhost/v1.PodResourcesLister/List")
         .header("content-type", "application/grpc")

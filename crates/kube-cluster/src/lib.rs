@@ -1,5 +1,5 @@
-//! The cluster behind a Kubernetes API server and a kubelet: live GETs, one status patch, events, allocated devices, and client
-//! certificates of a node.
+//! The cluster behind a Kubernetes API server and a kubelet: live GETs, one status patch, events, allocated devices, client
+//! certificates of a node and who may have them.
 //!
 //! The only crate that knows async, TLS and HTTP. The client is written by hand over hyper and rustls: one process makes one
 //! connection and a handful of requests, and a general Kubernetes client would take more memory than all else together.
@@ -8,6 +8,7 @@
 //! Start reading at [`KubeCluster`], then `client.rs` and `record.rs`.
 
 mod api;
+pub mod approval;
 pub mod certificate;
 pub mod checkpoint;
 mod client;

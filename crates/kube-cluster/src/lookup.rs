@@ -11,10 +11,15 @@ use tokio::time::sleep;
 
 use crate::Error;
 use crate::client::{Client, METADATA, Request, segment};
+use crate::connection::LARGEST_BODY;
 use crate::wire::{self, Object};
 
 /// How long a pod that is absent, or another one, may be what an API server's cache has not seen yet.
 const LAG: Duration = Duration::from_secs(2);
+/// How many objects are asked for at once.
+const AT_ONCE: usize = 8;
+/// The configurations of one pod's networks together. Real ones have some hundred bytes each; the daemon has the same limit.
+const LARGEST_SELECTION: usize = 4 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 const NADS: &str = "network-attachment-definitions";
@@ -33,23 +38,34 @@ pub(crate) async fn lookup(client: &Arc<Client>, query: &Query) -> Result<Answer
         let client = Arc::clone(client);
         running.spawn(async move { find_pod(&client, &pod, deadline).await.map(Found::Pod) });
     }
-    for reference in query.nads.iter().cloned() {
-        let client = Arc::clone(client);
-        running.spawn(async move {
-            find_nad(&client, &reference, deadline).await.map(|found| Found::Nad(reference, found))
-        });
-    }
+    let mut nads = query.nads.iter().cloned();
+    let mut size = 0;
     let mut answer = Answer { pod: PodLookup::NotAsked, nads: BTreeMap::new() };
-    while let Some(finished) = running.join_next().await {
+    loop {
+        while running.len() < AT_ONCE {
+            let Some(reference) = nads.next() else { break };
+            let client = Arc::clone(client);
+            running.spawn(async move {
+                let found = find_nad(&client, &reference, LARGEST_BODY, deadline).await;
+                found.map(|found| Found::Nad(reference, found))
+            });
+        }
+        let Some(finished) = running.join_next().await else { return Ok(answer) };
         let found = finished.map_err(|error| Error::unavailable("look up pod and networks", error))??;
         match found {
             Found::Pod(pod) => answer.pod = pod,
             Found::Nad(reference, nad) => {
+                size += if let NadLookup::Found(nad) = &nad { nad.config.len() } else { 0 };
+                if size > LARGEST_SELECTION {
+                    return Err(Error::config(
+                        "look up networks",
+                        format!("what the pod selects is larger than {} MiB", LARGEST_SELECTION >> 20),
+                    ));
+                }
                 answer.nads.insert(reference, nad);
             }
         }
     }
-    Ok(answer)
 }
 
 async fn find_pod(client: &Client, pod: &PodRef, deadline: Instant) -> Result<PodLookup, Error> {
@@ -101,10 +117,11 @@ pub(crate) fn pod_path(pod: &PodRef) -> Result<String, Error> {
     Ok(format!("/api/v1/namespaces/{namespace}/pods/{name}"))
 }
 
-/// Asks for a NAD.
+/// Asks for a NAD whose JSON has at most `largest` bytes.
 pub(crate) async fn find_nad(
     client: &Client,
     reference: &NadRef,
+    largest: usize,
     deadline: Instant,
 ) -> Result<NadLookup, Error> {
     let (namespace, name) = match (segment(&reference.namespace), segment(&reference.name)) {
@@ -115,6 +132,7 @@ pub(crate) async fn find_nad(
         format!("get {NADS_WITH_GROUP} {reference}"),
         format!("/apis/k8s.cni.cncf.io/v1/namespaces/{namespace}/{NADS}/{name}"),
     );
+    let request = Request { largest, ..request };
     let body = match client.call(&request, deadline).await {
         Ok(body) => body,
         Err(Error::Refused { code: 404, message, .. }) => {
@@ -125,7 +143,10 @@ pub(crate) async fn find_nad(
     };
     Ok(match wire::nad(reference, &body) {
         Ok(nad) => NadLookup::Found(nad),
-        Err(error) => NadLookup::Failed(format!("the answer of the API server cannot be read: {error}")),
+        Err(error) => NadLookup::Failed(format!(
+            "the answer of the API server cannot be read: {}",
+            engine::discreet(error)
+        )),
     })
 }
 

@@ -13,6 +13,7 @@ use hyper::Method;
 use plan::STATUS_ANNOTATION;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout_at};
 
@@ -27,11 +28,22 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long a pod that has its status waits for events that are still on their way.
 const EVENTS_GRACE: Duration = Duration::from_secs(1);
 
+/// How many whole pods are held at once, for writes without the right to patch. Each may have 1.5 MB, some times over.
+const WHOLE_PODS: usize = 4;
+
 /// What is known about the API server's permissions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Permissions {
     /// `patch` on `pods/status` was refused; it is not asked again.
     no_patch: AtomicBool,
+    /// Room for whole pods.
+    whole_pods: Semaphore,
+}
+
+impl Default for Permissions {
+    fn default() -> Self {
+        Self { no_patch: AtomicBool::new(false), whole_pods: Semaphore::new(WHOLE_PODS) }
+    }
 }
 
 /// Writes the status and posts the events, at once.
@@ -43,7 +55,7 @@ pub(crate) async fn record(
 ) -> Result<Recorded, Error> {
     let mut events = JoinSet::new();
     for told in &record.events {
-        let request = event::request(&record.pod, told, &event::unique(&record.pod));
+        let request = event::request(&record.pod, told, &event::unique(&record.pod.name));
         let client = Arc::clone(client);
         // Best effort: an event that cannot be posted keeps nobody from anything.
         events.spawn(async move {
@@ -75,7 +87,7 @@ pub(crate) async fn write_status(
     let mut pause = FIRST_PAUSE;
     loop {
         let attempted = if permissions.no_patch.load(Ordering::Relaxed) {
-            writer.put().await
+            writer.put(&permissions.whole_pods).await
         } else {
             writer.patch().await
         };
@@ -120,14 +132,17 @@ impl Writer<'_> {
         let body = json!({ "metadata": metadata }).to_string().into_bytes();
         let request = Request {
             content_type: "application/merge-patch+json",
-            ..Request::send(self.attempt(), Method::PATCH, self.path()?, body)
+            ..Request::write(self.attempt(), Method::PATCH, self.path()?, body)
         };
         self.client.call(&request, self.deadline).await?;
         Ok(Recorded::Written)
     }
 
-    async fn put(&self) -> Result<Recorded, Error> {
+    async fn put(&self, room: &Semaphore) -> Result<Recorded, Error> {
         let get = Request::get(format!("get pod {}", shown(self.pod)), pod_path(self.pod)?);
+        let Ok(Ok(_room)) = timeout_at(self.deadline.into(), room.acquire()).await else {
+            return Err(Error::unavailable(&get.attempt, "other pods' statuses are still being written"));
+        };
         let body = self.client.call(&get, self.deadline).await?;
         let object: Object = read(&get, &body)?;
         if let Some(replaced) = self.replaced_by(&object) {
@@ -136,7 +151,7 @@ impl Writer<'_> {
         let body = with_annotation(&body, self.status).map_err(|error| {
             Error::unavailable(&get.attempt, format!("the answer cannot be read: {error}"))
         })?;
-        let put = Request::send(self.attempt(), Method::PUT, self.path()?, body);
+        let put = Request::write(self.attempt(), Method::PUT, self.path()?, body);
         self.client.call(&put, self.deadline).await?;
         Ok(Recorded::Written)
     }

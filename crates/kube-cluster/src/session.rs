@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::approval::Verdict;
 use crate::watch::{Event, Watched};
 use crate::{Api, Error, Source, runtime};
 
@@ -62,6 +63,14 @@ impl Session {
         deadline: Instant,
     ) -> Result<T, Error> {
         self.handle.block_on(self.api.get(attempt, path, deadline))
+    }
+
+    /// [`Api::settle`], for callers that are not asynchronous.
+    ///
+    /// # Errors
+    /// As [`Api::settle`].
+    pub fn settle(&self, request: &str, deadline: Instant) -> Result<Verdict, Error> {
+        self.handle.block_on(self.api.settle(request, deadline))
     }
 }
 

@@ -336,7 +336,7 @@ fn tell<T: DeserializeOwned>(
         Piece::Whole(object) => match serde_json::from_slice(object) {
             Ok(object) if kind == Kind::Deleted => Event::Gone(object),
             Ok(object) => Event::Found(object),
-            Err(error) => Event::PassedOver(format!("an object cannot be read: {error}")),
+            Err(error) => Event::PassedOver(format!("an object cannot be read: {}", engine::discreet(error))),
         },
     };
     let read = !matches!(event, Event::PassedOver(_));

@@ -44,6 +44,11 @@ pub struct PlanEvent {
 }
 
 impl PlanEvent {
+    /// A report.
+    pub fn normal(reason: &str, message: impl Into<String>) -> PlanEvent {
+        PlanEvent { kind: EventKind::Normal, reason: reason.to_owned(), message: message.into() }
+    }
+
     /// A warning.
     pub fn warning(reason: &str, message: impl Into<String>) -> PlanEvent {
         PlanEvent { kind: EventKind::Warning, reason: reason.to_owned(), message: message.into() }
@@ -61,7 +66,7 @@ pub fn added_interface(planned: &Planned, result: &CniResult) -> Option<PlanEven
         message.push_str(" from ");
         message.push_str(&planned.name);
     }
-    Some(PlanEvent { kind: EventKind::Normal, reason: "AddedInterface".to_owned(), message })
+    Some(PlanEvent::normal("AddedInterface", message))
 }
 
 /// `NoNetworkFound`, when a NAD that the pod needs could not be had.

@@ -4,14 +4,14 @@
 //! the file is rotated under a lock. File names are lumberjack's (`multus-2026-01-02T03-04-05.678.log.gz`), because that is what
 //! upstream leaves and what log shippers match.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use engine::{Level, Log};
+use engine::{LONGEST_LINE, Level, Log, bounded, printable};
 use plan::{LogOptions, NetConf};
 use rustix::fs::{FlockOperation, flock};
 
@@ -60,9 +60,12 @@ impl Log for ProcessLog {
         if level > self.level || (!self.to_stderr && self.file.is_none()) {
             return;
         }
-        let mut line = String::new();
-        // Writing to a String cannot fail, and a log line that stderr or the disk does not take is lost by design.
-        let _ = writeln!(line, "{} [{}] {text}", rfc3339(SystemTime::now()), level.as_str());
+        let text = text.to_string();
+        // Annotations and other programs speak in it, and must not begin a line of their own.
+        let text = printable(&text);
+        let (time, level) = (rfc3339(SystemTime::now()), level.as_str());
+        let line = format!("{time} [{level}] {}\n", bounded(&text, LONGEST_LINE));
+        // A line that stderr or the disk does not take is lost by design.
         if self.to_stderr {
             let _ = io::stderr().write_all(line.as_bytes());
         }
@@ -234,6 +237,22 @@ mod tests {
         let (time, rest) = lines[0].split_once(' ').unwrap();
         assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
         assert_eq!(rest, "[error] it broke");
+    }
+
+    #[test]
+    fn what_others_say_stays_in_its_line_and_within_a_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("multus.log");
+        let log = ProcessLog::new(Level::Error, false, Some(&path), LogOptions::default());
+        log.line(Level::Error, format_args!("a\n2026-01-01T00:00:00Z [panic] forged\u{1b}[2J\u{9b}0m\r"));
+        log.line(Level::Error, format_args!("{}", "x".repeat(1 << 20)));
+        let lines = lines(&path);
+        assert_eq!(lines.len(), 2);
+        assert!(
+            lines[0].ends_with(r"a\n2026-01-01T00:00:00Z [panic] forged\u{1b}[2J\u{9b}0m\r"),
+            "{lines:?}"
+        );
+        assert!(lines[1].len() < LONGEST_LINE + 64);
     }
 
     #[test]

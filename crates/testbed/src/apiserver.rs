@@ -1,4 +1,4 @@
-//! A small Kubernetes API server: pods, NetworkAttachmentDefinitions and events, over HTTP/1.1, or over HTTP/2 with real TLS.
+//! A small Kubernetes API server: pods, NetworkAttachmentDefinitions, events and what else tests ask for, over HTTP/1.1, or over HTTP/2 with real TLS.
 //!
 //! It answers as a real server would as far as a CNI plugin can see: `Status` objects with the real texts, merge patches
 //! with the UID as precondition, conflicts by resource version, protobuf request bodies of Go clients. Delays and faults
@@ -244,6 +244,22 @@ impl FakeApi {
     /// Adds or replaces a node.
     pub fn add_node(&self, node: Value) {
         self.change(|store| store.add_node(node));
+    }
+
+    /// Adds or replaces a CertificateSigningRequest.
+    pub fn add_signing_request(&self, request: Value) {
+        self.change(|store| store.add_signing_request(request));
+    }
+
+    /// Removes a CertificateSigningRequest.
+    pub fn delete_signing_request(&self, name: &str) {
+        self.change(|store| store.delete("certificatesigningrequests", "", name));
+    }
+
+    /// The CertificateSigningRequest as it is now.
+    #[must_use]
+    pub fn signing_request(&self, name: &str) -> Option<Value> {
+        self.state().store.signing_requests.get(&(String::new(), name.to_owned())).cloned()
     }
 
     /// Sends a bookmark on every watch.

@@ -105,6 +105,12 @@ impl Nads {
         self.freshness.complete();
     }
 
+    /// Whether the NAD is held.
+    #[must_use]
+    pub(crate) fn holds(&self, reference: &NadRef) -> bool {
+        self.kept.contains_key(&key(reference))
+    }
+
     /// The NAD, if it is held.
     #[must_use]
     pub(crate) fn get(&self, reference: &NadRef) -> Option<Nad> {

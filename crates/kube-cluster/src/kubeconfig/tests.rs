@@ -92,6 +92,18 @@ fn no_error_and_no_debug_text_shows_a_secret() {
     let broken = UPSTREAM.replace("token: \"t0ken\"", "token: [t0ken]");
     let error = parse(&broken).unwrap_err().to_string();
     assert!(!error.contains("t0ken"), "{error}");
+    // Where a mapping belongs, and where a number or a switch does.
+    for (from, to) in [
+        ("user:\n    token: \"t0ken\"", "user: t0ken"),
+        ("    server:", "    insecure-skip-tls-verify: t0ken\n    server:"),
+        ("users:", "users: t0ken\nothers:"),
+    ] {
+        let broken = UPSTREAM.replace(from, to);
+        assert_ne!(broken, UPSTREAM, "{from:?} is not there");
+        if let Err(error) = parse(&broken) {
+            assert!(!error.to_string().contains("t0ken"), "{error}");
+        }
+    }
     assert!(!format!("{:?}", parse(UPSTREAM).unwrap()).contains("t0ken"));
 }
 

@@ -1,6 +1,7 @@
 //! Which networks a pod gets, and what it is told when it gets none.
 
 mod requests;
+mod secrets;
 
 use libcni::{CniError, Verb};
 use proptest::prelude::*;

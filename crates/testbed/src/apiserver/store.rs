@@ -54,6 +54,7 @@ pub(super) struct Store {
     pub(super) nads: BTreeMap<Key, Value>,
     pub(super) daemon_sets: BTreeMap<Key, Value>,
     nodes: BTreeMap<Key, Value>,
+    pub(super) signing_requests: BTreeMap<Key, Value>,
     pub(super) events: Vec<Event>,
     pub(super) log: Log,
     version: u64,
@@ -66,6 +67,7 @@ impl Default for Store {
             nads: BTreeMap::new(),
             daemon_sets: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            signing_requests: BTreeMap::new(),
             events: Vec::new(),
             log: Log::default(),
             // No real server's storage is at 0, which in a request means "any version".
@@ -91,6 +93,7 @@ impl Collection {
         let (api_version, rest) = match parts.as_slice() {
             ["api", "v1", rest @ ..] => ("v1", rest),
             ["apis", "apps", "v1", rest @ ..] => ("apps/v1", rest),
+            ["apis", "certificates.k8s.io", "v1", rest @ ..] => ("certificates.k8s.io/v1", rest),
             ["apis", "k8s.cni.cncf.io", "v1", rest @ ..] => ("k8s.cni.cncf.io/v1", rest),
             _ => return None,
         };
@@ -102,6 +105,9 @@ impl Collection {
         let (plural, kind) = match (api_version, plural) {
             ("v1", "pods") => ("pods", "Pod"),
             ("apps/v1", "daemonsets") => ("daemonsets", "DaemonSet"),
+            ("certificates.k8s.io/v1", "certificatesigningrequests") => {
+                ("certificatesigningrequests", "CertificateSigningRequest")
+            }
             ("k8s.cni.cncf.io/v1", "network-attachment-definitions") => {
                 ("network-attachment-definitions", "NetworkAttachmentDefinition")
             }
@@ -151,6 +157,18 @@ impl Store {
         self.daemon_sets.insert(key, daemon_set);
     }
 
+    pub(super) fn add_signing_request(&mut self, request: Value) {
+        let ((_, name), mut request) =
+            self.complete(request, "CertificateSigningRequest", "certificates.k8s.io/v1");
+        if let Some(metadata) = request["metadata"].as_object_mut() {
+            metadata.remove("namespace");
+        }
+        let key = (String::new(), name);
+        let kind = if self.signing_requests.contains_key(&key) { "MODIFIED" } else { "ADDED" };
+        self.log.push(self.version, kind, "certificatesigningrequests", &request);
+        self.signing_requests.insert(key, request);
+    }
+
     pub(super) fn add_node(&mut self, node: Value) {
         let ((_, name), node) = self.complete(node, "Node", "v1");
         self.nodes.insert((String::new(), name), node);
@@ -162,6 +180,7 @@ impl Store {
         let removed = match plural {
             "pods" => self.pods.remove(&key),
             "daemonsets" => self.daemon_sets.remove(&key),
+            "certificatesigningrequests" => self.signing_requests.remove(&key),
             _ => self.nads.remove(&key),
         };
         let Some(mut object) = removed else { return };
@@ -236,6 +255,13 @@ impl Store {
                 found(&self.daemon_sets, "daemonsets.apps", namespace, name)
             }
             ("GET", ["api", "v1", "nodes", name]) => found(&self.nodes, "nodes", "", name),
+            ("GET", ["apis", "certificates.k8s.io", "v1", "certificatesigningrequests", name]) => {
+                found(&self.signing_requests, "certificatesigningrequests.certificates.k8s.io", "", name)
+            }
+            (
+                "PUT",
+                ["apis", "certificates.k8s.io", "v1", "certificatesigningrequests", name, "approval"],
+            ) => self.put_approval(name, request),
             ("GET", _) => match Collection::of(request) {
                 Some(collection) => self.list(&collection, request),
                 None => Answer::unknown(),
@@ -249,6 +275,7 @@ impl Store {
         let objects = match collection.plural {
             "pods" => &self.pods,
             "daemonsets" => &self.daemon_sets,
+            "certificatesigningrequests" => &self.signing_requests,
             _ => &self.nads,
         };
         let query = request.query_values();
@@ -298,6 +325,25 @@ impl Store {
         pod["metadata"]["resourceVersion"] = self.version.to_string().into();
         self.log.push(self.version, "MODIFIED", "pods", pod);
         Answer::json(200, pod)
+    }
+
+    /// The subresource takes the conditions and nothing else.
+    fn put_approval(&mut self, name: &str, request: &Request) -> Answer {
+        let Ok(given) = serde_json::from_slice::<Value>(&request.body) else {
+            return Answer::status(400, "BadRequest", "the body is not JSON");
+        };
+        let Some(found) = self.signing_requests.get_mut(&(String::new(), name.to_owned())) else {
+            return not_found("certificatesigningrequests.certificates.k8s.io", name);
+        };
+        let (wanted, is) = (&given["metadata"]["resourceVersion"], &found["metadata"]["resourceVersion"]);
+        if wanted != is {
+            return conflict(name, "resource version", wanted, is);
+        }
+        found["status"]["conditions"] = given["status"]["conditions"].clone();
+        self.version += 1;
+        found["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.log.push(self.version, "MODIFIED", "certificatesigningrequests", found);
+        Answer::json(200, found)
     }
 
     fn patch(&mut self, namespace: &str, name: &str, request: &Request) -> Answer {
