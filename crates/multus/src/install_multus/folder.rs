@@ -80,8 +80,9 @@ impl Folder {
             let path = program.path().display();
             match mended {
                 Ok(Mended::Ours) => {}
+                Ok(Mended::Installed) if !self.begun => say(&format!("{path} is installed")),
                 Ok(Mended::Installed) => {
-                    say(&format!("{path} was missing or did not work, and is installed"))
+                    say(&format!("{path} was missing or did not work, and is installed again"))
                 }
                 Ok(Mended::Theirs) => theirs.push(path.to_string()),
                 Err(error) => failed.push(error.to_string()),
