@@ -95,7 +95,7 @@ fn a_shim_that_is_deleted_and_a_plugins_folder_that_is_replaced() {
     ] {
         node.machine().run("sh", &["-ec", damage, bin]).unwrap();
         let shim = format!("{bin}/multus-shim");
-        let works = "CNI_COMMAND=VERSION \"$0\" </dev/null && test -e \"$1/00-multus.conf\"";
+        let works = "CNI_COMMAND=VERSION \"$0\" </dev/null && ls \"$1/00-multus.conf\"*";
         let back = wait::until("the shim and the configuration", Duration::from_secs(30), || {
             node.machine().run("sh", &["-c", works, &shim, node.conf_dir()]).ok()
         });

@@ -252,7 +252,7 @@ they are seen through: {name, path, mountPath}.
 {{- $binOnHost := (include "multus.thin.paths" . | fromJson).binOnHost -}}
 {{- $keys := dict
       "cniConfigDir" $paths.conf
-      "configFileName" .Values.cni.configFile
+      "configFileName" (eq .Values.cni.configFile "00-multus.conf" | ternary "auto" .Values.cni.configFile)
       "shimDir" (first $paths.bins)
       "socketDir" "/run/multus"
       "daemonSet" (printf "%s/%s" (include "multus.namespace" .) (include "multus.daemonSetName" .))

@@ -113,7 +113,7 @@ pub struct Config {
     pub autoconfig_dir: PathBuf,
     /// A configuration to install; `None` to generate one.
     pub config_file: Option<PathBuf>,
-    /// What the generated configuration is called in its directory.
+    /// What the generated configuration is called in its directory; empty for what thin mode calls it.
     pub config_file_name: String,
     /// The primary network's file.
     pub master_cni: String,
@@ -206,12 +206,14 @@ impl Config {
     }
 }
 
-/// Whatever the CNI version: `00-multus.conf` is what upstream's thick mode has, and what people look for.
+/// `00-multus.conf` is what upstream's thick mode calls it, whatever the CNI version. `auto` follows the version as thin mode does, of
+/// upstream too: a file that is to take its place must not sort behind it.
 fn config_file_name(keys: &Keys<'_>) -> Result<String, ConfigError> {
     let name = keys.text("configFileName")?;
     let extension = Path::new(&name).extension().and_then(|extension| extension.to_str());
     match extension {
         _ if name.is_empty() => Ok("00-multus.conf".to_owned()),
+        _ if name == "auto" => Ok(String::new()),
         Some("conf" | "conflist") if !name.contains('/') => Ok(name),
         _ => Err(ConfigError::key(
             "configFileName",

@@ -53,6 +53,7 @@ fn nothing_at_all_is_a_configuration() {
     assert!(config.log.to_stderr, "a daemon that says nothing helps nobody");
     assert_eq!(config.staleness_bound, STALENESS_BOUND);
     assert!(config.netconf.is_empty());
+    assert_eq!(config.config_file_name, "00-multus.conf");
 }
 
 #[test]

@@ -26,15 +26,20 @@ fn flags_are_read_as_go_reads_them() {
     }
 }
 
-fn generated(config: &str, primary: &str) -> serde_json::Value {
+fn named(config: &str, primary: &str) -> (String, String) {
     let config = Config::parse(config.as_bytes()).unwrap();
     let environment = Environment { node: Some("node1".to_owned()) };
     let options = node_files(&config, &environment).unwrap();
     let primary =
         Primary::parse(Origin::File("/n/10-a.conflist".into()), primary.as_bytes().to_vec()).unwrap();
     let generated = options.template.generate(&primary).unwrap();
-    assert_eq!(generated.file_name, "00-multus.conf");
-    serde_json::from_str(&generated.text).unwrap()
+    (generated.file_name, generated.text)
+}
+
+fn generated(config: &str, primary: &str) -> serde_json::Value {
+    let (name, text) = named(config, primary);
+    assert_eq!(name, "00-multus.conf");
+    serde_json::from_str(&text).unwrap()
 }
 
 const PRIMARY: &str = r#"{"cniVersion":"1.0.0","name":"kindnet","plugins":[{"type":"ptp","capabilities":{"portMappings":true}}]}"#;
@@ -62,6 +67,15 @@ fn the_configuration_calls_the_shim_with_the_primary_in_it_and_all_that_the_daem
     }
     let conf = plan::NetConf::parse(conf.to_string().as_bytes()).unwrap();
     assert_eq!(conf.daemon_socket_dir, std::path::Path::new("/run/multus"));
+}
+
+/// Upstream's thin mode calls its file so; one of ours that sorted before it would go on calling a shim without a daemon.
+#[test]
+fn the_name_follows_the_version_where_it_is_told_to() {
+    let auto = r#"{"configFileName":"auto"}"#;
+    assert_eq!(named(auto, PRIMARY).0, "00-multus.conflist");
+    assert_eq!(named(auto, &PRIMARY.replace("1.0.0", "0.3.1")).0, "00-multus.conf");
+    assert_eq!(named(r#"{"configFileName":"05-m.conf"}"#, PRIMARY).0, "05-m.conf");
 }
 
 #[test]
