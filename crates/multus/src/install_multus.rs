@@ -122,7 +122,16 @@ impl Delivery {
 
     /// The programs, to be in `dir`.
     fn programs(&self, dir: &Path) -> Vec<Program> {
-        [self.plugin, "passthru"].map(|name| Program::new(self.source.join(name), dir.join(name))).into()
+        [self.plugin, "passthru"].map(|name| self.program(name, dir)).into()
+    }
+
+    /// The plugin of the other mode.
+    fn former(&self, dir: &Path) -> Program {
+        self.program(if self.plugin == "multus" { "multus-shim" } else { "multus" }, dir)
+    }
+
+    fn program(&self, name: &str, dir: &Path) -> Program {
+        Program::new(self.source.join(name), dir.join(name))
     }
 }
 

@@ -19,6 +19,8 @@ const TURN: &str = ".multus-rs-turn";
 pub(super) struct Folder {
     dir: PathBuf,
     programs: Vec<Program>,
+    /// The plugin of the other mode, which the same install may have had before.
+    former: Program,
     /// `None` before it was there for the first time.
     turn: Option<Turn>,
     /// Whether the programs are ours, as this process has put or found them there since its turn began.
@@ -30,15 +32,17 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn new(delivery: &Delivery, dir: &Path) -> Self {
         let programs = delivery.programs(dir);
-        Self { dir: dir.to_owned(), programs, turn: None, begun: false, condition: None }
+        let former = delivery.former(dir);
+        Self { dir: dir.to_owned(), programs, former, turn: None, begun: false, condition: None }
     }
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub(super) fn programs(&mut self) -> &mut [Program] {
-        &mut self.programs
+    /// All that this install may have put there.
+    pub(super) fn programs(&mut self) -> impl Iterator<Item = &mut Program> {
+        self.programs.iter_mut().chain(std::iter::once(&mut self.former))
     }
 
     /// Puts right what is wrong, and says what changes.

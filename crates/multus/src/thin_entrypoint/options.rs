@@ -229,14 +229,16 @@ impl Options {
         self.bin_dirs.iter().map(installed).collect()
     }
 
-    /// What `install_multus`, in an init container of the same image, puts beside it.
+    /// What `install_multus` of the same image puts beside it; the shim, while this install was in thick mode.
     pub(crate) fn companions(&self) -> Vec<Program> {
         if self.skip_binary {
             return Vec::new();
         }
-        let installed =
-            |dir: &PathBuf| Program::new(self.bin_file.with_file_name("passthru"), dir.join("passthru"));
-        self.bin_dirs.iter().map(installed).collect()
+        let installed = |dir: &PathBuf| {
+            ["passthru", "multus-shim"]
+                .map(|name| Program::new(self.bin_file.with_file_name(name), dir.join(name)))
+        };
+        self.bin_dirs.iter().flat_map(installed).collect()
     }
 
     /// The folder beside the configuration that no runtime reads.

@@ -226,8 +226,14 @@ fn a_copied_configuration_goes_unless_somebody_has_changed_it() {
 fn the_program_goes_when_nothing_on_the_node_names_it() {
     for (journal, left) in [(false, false), (true, true)] {
         let scene = Scene::new();
-        for (file, text) in [("passthru", "passthru"), ("bin/passthru", "passthru"), ("bin/bridge", "bridge")]
-        {
+        for (file, text) in [
+            ("passthru", "passthru"),
+            ("bin/passthru", "passthru"),
+            // It was in thick mode before.
+            ("multus-shim", "shim"),
+            ("bin/multus-shim", "shim"),
+            ("bin/bridge", "bridge"),
+        ] {
             fs::write(scene.node.path(file), text).unwrap();
         }
         fs::create_dir_all(scene.node.path("cni/multus")).unwrap();
@@ -239,11 +245,11 @@ fn the_program_goes_when_nothing_on_the_node_names_it() {
             scene.delete_daemon_set();
             heard.wait_for("has been deleted");
         });
-        for program in ["bin/multus", "bin/passthru"] {
+        for program in ["bin/multus", "bin/passthru", "bin/multus-shim"] {
             assert_eq!(scene.node.path(program).exists(), left, "{last}");
         }
         assert!(scene.node.path("bin/bridge").exists(), "not of this image");
-        assert_eq!(last.matches("1 pods have a journal").count(), if left { 2 } else { 0 }, "{last}");
+        assert_eq!(last.matches("1 pods have a journal").count(), if left { 3 } else { 0 }, "{last}");
         assert_eq!(last.ends_with("left on it: nothing"), !left, "{last}");
     }
 }
