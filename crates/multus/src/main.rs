@@ -5,15 +5,17 @@
 //! | `multus`, or anything not listed | the CNI plugin, with an API server or a directory of manifests behind it |
 //! | `thin_entrypoint` | installs the plugin, its kubeconfig and its configuration on a node, and keeps them right |
 //! | `multus-daemon` | answers the plugin of thick mode, `multus-shim`, and keeps the node's configuration right |
-//! | `install_multus` | copies the plugin to the node |
+//! | `install_multus` | copies the plugin to the node, and keeps it there on request |
 //! | `install_plugins` | copies plugins to the node that its own set lacks |
 //! | `copy_primary` | copies the primary network's configuration, for old releases of upstream's `thin_entrypoint` |
 //! | `chart_test` | what the pods of `helm test` run |
 //! | `kubeconfig_generator` | keeps a client certificate and writes a kubeconfig that uses it |
+//! | `cert-approver` | approves what nodes ask for such certificates with, and nothing else |
 //! | `passthru` | a CNI plugin that does nothing, first in an auxiliary chain |
 //!
 //! Start reading at `thin.rs`.
 
+mod cert_approver;
 mod chart_test;
 mod copy_primary;
 mod install_multus;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Some("copy_primary") => copy_primary::run(&arguments),
         Some("chart_test") => chart_test::run(&arguments),
         Some("kubeconfig_generator") => kubeconfig_generator::run(&arguments),
+        Some("cert-approver") => cert_approver::run(&arguments),
         Some("passthru") => plugin_process::passthru::run(),
         _ => thin::run(&arguments),
     }

@@ -1,139 +1,21 @@
 //! `multus-daemon` as a program: with an API server that has faults, a node's folders, and the shim's side of the socket.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bed;
+
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bed::{LONG, Node};
 use engine::{Cluster, PodRef, Query, Record, Recorded, spool};
 use plan::{NadLookup, NadRef};
 use protocol::message::Caller;
 use protocol::{SocketCluster, Versions, socket_path};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use testbed::apiserver::FakeApi;
-use testbed::wait::until;
-
-const LONG: Duration = Duration::from_secs(30);
-const PRIMARY: &str = r#"{"cniVersion":"1.0.0","name":"kindnet","plugins":[{"type":"ptp"}]}"#;
-
-struct Node {
-    dir: tempfile::TempDir,
-    api: FakeApi,
-}
-
-struct Daemon {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Node {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for folder in ["net.d", "bin", "run", "image"] {
-            fs::create_dir(dir.path().join(folder)).unwrap();
-        }
-        fs::write(dir.path().join("net.d/10-kindnet.conflist"), PRIMARY).unwrap();
-        fs::write(dir.path().join("bin/multus-shim"), "shim").unwrap();
-        symlink(env!("CARGO_BIN_EXE_multus"), dir.path().join("image/multus-daemon")).unwrap();
-        let api = FakeApi::plain().unwrap();
-        api.write_kubeconfig(&dir.path().join("kubeconfig")).unwrap();
-        Self { dir, api }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn conf(&self) -> PathBuf {
-        self.path("net.d/00-multus.conf")
-    }
-
-    fn write_config(&self, more: Value) {
-        let mut config = json!({
-            "socketDir": self.path("run"), "cniConfigDir": self.path("net.d"), "shimDir": self.path("bin"),
-            "kubeconfig": self.path("kubeconfig"), "owner": "test/multus", "cniDir": self.path("cni"),
-        });
-        for (key, value) in more.as_object().unwrap() {
-            config[key] = value.clone();
-        }
-        fs::write(self.path("daemon-config.json"), config.to_string()).unwrap();
-    }
-
-    fn command(&self, flags: &[&str]) -> Command {
-        let mut command = Command::new(self.path("image/multus-daemon"));
-        command.arg("-config").arg(self.path("daemon-config.json")).args(flags).env_remove("CNI_COMMAND");
-        command.env("MULTUS_NODE_NAME", "node1");
-        command
-    }
-
-    /// Starts a daemon; what it says goes to a file of its own.
-    fn start(&self, name: &str) -> Daemon {
-        let log = self.path(name);
-        let file = fs::File::create(&log).unwrap();
-        let child = self.command(&[]).stderr(file).stdout(Stdio::null()).spawn().unwrap();
-        Daemon { child, log }
-    }
-
-    /// Starts one and waits until pods with networks can start.
-    fn started(&self) -> Daemon {
-        self.write_config(json!({}));
-        let daemon = self.start("log");
-        daemon.wait("the configuration", || self.conf().exists().then_some(()));
-        daemon
-    }
-
-    fn shim(&self) -> SocketCluster {
-        SocketCluster::speaking(&socket_path(&self.path("run")), Caller::default(), Versions::OURS, LONG)
-    }
-
-    fn nad(&self, name: &str) -> NadLookup {
-        let nad = NadRef::new("test", name);
-        let query = Query { pod: None, nads: vec![nad.clone()], deadline: Instant::now() + LONG };
-        self.shim().lookup(&query).unwrap().nads.remove(&nad).unwrap()
-    }
-
-    fn inode(&self) -> Option<u64> {
-        fs::metadata(socket_path(&self.path("run"))).ok().map(|found| found.ino())
-    }
-}
-
-impl Daemon {
-    fn wait<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
-        until(what, LONG, look).unwrap_or_else(|error| panic!("{error}; its log:\n{}", self.log()))
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    fn says(&self, words: &str) {
-        self.wait(words, || self.log().contains(words).then_some(()));
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Asks it to end, and waits for that.
-    fn stop(mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        self.child.wait().unwrap()
-    }
-
-    fn ended(&mut self) -> ExitStatus {
-        until("its end", LONG, || self.child.try_wait().unwrap()).unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn record(status: &str) -> Record {
     let pod = PodRef { namespace: "test".to_owned(), name: "pod".to_owned(), uid: Some("u1".to_owned()) };
