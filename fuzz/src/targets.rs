@@ -112,6 +112,16 @@ pub fn kubeconfig(data: &[u8]) {
     let _ = kube_cluster::kubeconfig::Access::parse(data, std::path::Path::new("/nowhere"));
 }
 
+/// A CertificateSigningRequest, as an object of the API or in DER. None is approved that does not name Multus.
+pub fn signing_request(data: &[u8]) {
+    use kube_cluster::approval::{SigningRequest, Verdict, common_names};
+    let _ = common_names(data);
+    let Ok(request) = serde_json::from_slice::<SigningRequest>(data) else { return };
+    if let Verdict::Approve { node } = request.judge() {
+        assert!(!node.is_empty() && String::from_utf8_lossy(data).contains(&node));
+    }
+}
+
 /// The kubelet's checkpoint of allocated devices.
 pub fn checkpoint(data: &[u8]) {
     let _ = kube_cluster::checkpoint::parse(data, "uid1");

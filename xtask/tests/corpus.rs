@@ -59,6 +59,6 @@ macro_rules! replays {
 
 replays!(
     network cni_result cache_entry cni_args call cni_error selection netconf primary status journal manifest kubeconfig checkpoint
-    watch_stream
+    watch_stream signing_request
     http_response shim_request daemon_answer upstream_request upstream_answer daemon_config
 );
