@@ -5,6 +5,7 @@
 //! difference of the medians. Figures are told, never asserted. Start reading at `measure_all`, then `attach.rs`.
 
 mod attach;
+mod cluster;
 mod measure;
 mod page;
 mod priority;
@@ -66,10 +67,14 @@ struct Effort {
     publish: bool,
 }
 
-/// Runs the benchmark: `[--quick | --rounds N] [--ours PROGRAM] [--shim PROGRAM]`, and `weigh REPORT PROGRAM` for itself.
+/// Runs the benchmark: `[--quick | --rounds N] [--ours PROGRAM] [--shim PROGRAM]`, or `--cluster ...`; `weigh REPORT PROGRAM` and
+/// `agent` are for itself.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let mut effort = Effort { rounds: 30, slow: true, publish: true };
     let (mut ours, mut shim) = (None, None);
+    if arguments.iter().any(|word| word == "--cluster") {
+        return cluster::run(&cluster::Options::parse(arguments)?, arguments);
+    }
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
@@ -84,6 +89,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             }
             "--ours" => ours = Some(PathBuf::from(words.next().context("--ours needs a program")?)),
             "--shim" => shim = Some(PathBuf::from(words.next().context("--shim needs a program")?)),
+            "agent" => return cluster::serve(),
             "weigh" => {
                 let report = words.next().context("weigh needs a file for its report")?;
                 return measure::weigh(Path::new(report), words.next().context("weigh needs a program")?);
@@ -164,7 +170,7 @@ fn measure_all(scene: &Scene, effort: &Effort, priority: &str) -> Result<()> {
     say(report.trim_end());
     say(&format!("\nWritten to {}", path.display()));
     if effort.publish {
-        page::publish(&report)?;
+        page::publish("docs/benchmarks.md", &report)?;
     }
     Ok(())
 }

@@ -56,6 +56,12 @@ pub(crate) fn static_multus() -> Result<PathBuf> {
     static_program("multus", Arch::native()?)
 }
 
+/// This very program, optimised for what is measured with it.
+pub(crate) fn measuring() -> Result<PathBuf> {
+    let arguments = ["build", "--locked", "--profile", "measure", "--package", "xtask"];
+    build(Command::new(env!("CARGO")).args(arguments), "xtask")
+}
+
 /// A package's program of the same name as it is released.
 pub(crate) fn static_program(package: &str, arch: Arch) -> Result<PathBuf> {
     let small = SMALL.contains(&package);

@@ -1,4 +1,4 @@
-//! The published figures: a part of docs/benchmarks.md that only a whole run writes.
+//! The published figures: a part of a page in docs/ that only a whole run writes.
 
 use std::fs;
 
@@ -8,14 +8,14 @@ const BEGIN: &str = "<!-- Written by `cargo xtask bench`, from here -->\n";
 const END: &str = "<!-- to here. -->\n";
 
 /// Puts the report in place of the one of before.
-pub(super) fn publish(report: &str) -> Result<()> {
-    let path = crate::root().join("docs/benchmarks.md");
+pub(super) fn publish(page: &str, report: &str) -> Result<()> {
+    let path = crate::root().join(page);
     let page = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let page = with_report(&page, report).with_context(|| {
         format!("{} has no line {:?} before a line {:?}", path.display(), BEGIN.trim(), END.trim())
     })?;
     fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
-    crate::say(&format!("and to {}", path.display()));
+    crate::say(&format!("Written to {}", path.display()));
     Ok(())
 }
 

@@ -116,7 +116,7 @@ fn service_account(scene: &Scene) -> Result<()> {
 }
 
 /// The configuration that a runtime would take, as it hands it to the plugin: of a list, its only plugin.
-fn written(net_d: &Path) -> Option<Value> {
+pub(super) fn written(net_d: &Path) -> Option<Value> {
     let read = |name: &str| {
         fs::read(net_d.join(name)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok())
     };

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 
 use super::Spec;
 use super::machine::Machine;
@@ -65,7 +66,7 @@ pub(super) fn start_api(machine: &Machine, spec: &Spec) -> Result<()> {
     ];
     machine.start("etcd", &[], &etcd)?;
     let pki = "/etc/kubernetes";
-    let arguments = [
+    let mut arguments = vec![
         format!("--etcd-servers={ETCD}"),
         "--secure-port=443".to_owned(),
         format!("--advertise-address={ADDRESS}"),
@@ -83,7 +84,23 @@ pub(super) fn start_api(machine: &Machine, spec: &Spec) -> Result<()> {
         // Nobody waits for the last requests when the server is told to stop.
         "--shutdown-delay-duration=0s".to_owned(),
     ];
+    if !spec.audited.is_empty() {
+        arguments.extend(audit(machine, &spec.audited)?);
+    }
     start(machine, spec, "kube-apiserver", &arguments)
+}
+
+/// Flags for a log of what these users ask for, each request once, when it was answered.
+fn audit(machine: &Machine, users: &[String]) -> Result<[String; 2]> {
+    let policy = json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{"level": "Metadata", "users": users}, {"level": "None"}],
+    });
+    let file = "/etc/kubernetes/audit.json";
+    std::fs::write(machine.path(file), policy.to_string()).context("write the audit policy")?;
+    Ok([format!("--audit-policy-file={file}"), format!("--audit-log-path={}", Spec::AUDIT_LOG)])
 }
 
 /// Starts what works on the objects.

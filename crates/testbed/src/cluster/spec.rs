@@ -14,19 +14,32 @@ pub struct Spec {
     pub suffix: String,
     /// The nodes.
     pub nodes: Vec<NodeSpec>,
+    /// Users whose requests the API server logs.
+    #[serde(default)]
+    pub audited: Vec<String>,
 }
 
 impl Spec {
+    /// Where the control plane has the log of [`Spec::audit`], a JSON object a line.
+    pub const AUDIT_LOG: &str = "/var/log/audit.log";
+
     /// A cluster without nodes, as yet.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), suffix: String::new(), nodes: Vec::new() }
+        Self { name: name.to_owned(), suffix: String::new(), nodes: Vec::new(), audited: Vec::new() }
     }
 
     /// Lets Kubernetes report a version with this suffix.
     #[must_use]
     pub fn suffix(mut self, suffix: &str) -> Self {
         suffix.clone_into(&mut self.suffix);
+        self
+    }
+
+    /// Lets the API server log each request of these users, in the control plane's [`Spec::AUDIT_LOG`].
+    #[must_use]
+    pub fn audit(mut self, users: &[&str]) -> Self {
+        self.audited = users.iter().map(|&user| user.to_owned()).collect();
         self
     }
 

@@ -1,0 +1,178 @@
+//! The figures as a page.
+
+use super::memory::Pair;
+use super::scene::{COUNTS, Side};
+use super::{Findings, Phase, budget, slow};
+use crate::bench::table::{section, times};
+
+/// The two phases.
+pub(super) const LIMITS: [&str; 2] = ["no limits", "limits as shipped"];
+
+pub(super) fn of(found: &Findings) -> String {
+    let mut text = format!(
+        "# multus-rs and Multus {}, thick, on a real cluster\n\nOne run, taking turns, {} rounds; {} CPUs for the whole cluster: \
+         Kubernetes {}, containerd {}, three nodes that are alike but for what is installed. Ours by the chart with the user's values, \
+         upstream by its own manifest; both are limited to 100m of CPU and 50Mi (\"limits as shipped\"), and then to nothing (\"no \
+         limits\"). The primary network is bridge with host-local and portmap, the others are bridge with host-local, {}. Times are in \
+         ms, p50 / p95.\n\n",
+        testbed::parts::UPSTREAM_VERSION,
+        found.rounds,
+        std::thread::available_parallelism().map_or(0, usize::from),
+        testbed::parts::KUBERNETES_VERSION,
+        testbed::parts::CONTAINERD.1,
+        testbed::parts::REFERENCE_PLUGINS_VERSION,
+    );
+    let phases = || [&found.free, &found.shipped].into_iter().zip(LIMITS);
+    text.push_str(&budget::table(found));
+    for (phase, limits) in phases() {
+        for verb in ["ADD", "DEL"] {
+            text.push_str(&calls(phase, limits, verb));
+        }
+    }
+    for (phase, limits) in phases() {
+        text.push_str(&pods(phase, limits));
+    }
+    text.push_str(&load(&found.free, LIMITS[0]));
+    text.push_str(&requests(&found.free));
+    text.push_str(&memory(found));
+    text.push_str(&late(found));
+    text
+}
+
+fn calls(phase: &Phase, limits: &str, verb: &'static str) -> String {
+    let rows = COUNTS.map(|count| {
+        let wall = |side| phase.calls.wall(side, verb, count).spread();
+        let [ours, upstream] = Side::MULTUS.map(|side| phase.calls.beyond(side, verb, count));
+        vec![
+            count.to_string(),
+            wall(Side::Plain),
+            wall(Side::Ours),
+            wall(Side::Upstream),
+            ours.spread(),
+            upstream.spread(),
+            times(upstream.median(), ours.median()),
+        ]
+    });
+    let note = "Calls made in the node's namespaces, of what is installed there, for pods that the API server has. Delegates: each plugin \
+                called directly, one after another, on the node without Multus. Beyond: the difference, round by round.";
+    let head =
+        ["networks", "delegates", "ours", "upstream", "ours beyond", "upstream beyond", "upstream / ours"];
+    section(&format!("{verb}, {limits}"), note, &head, &rows)
+}
+
+fn pods(phase: &Phase, limits: &str) -> String {
+    let plain = phase.bursts.plain();
+    let mut rows = vec![vec![
+        "without Multus".to_owned(),
+        format!("{:.0}", plain.running.median()),
+        String::new(),
+        format!("{:.0}", plain.ready.median()),
+        String::new(),
+    ]];
+    for count in [0, 1] {
+        for side in Side::MULTUS {
+            let burst = phase.bursts.of(side, count);
+            let share = |own: f64, plain: f64| format!("{:.0} %", own / plain * 100.0);
+            rows.push(vec![
+                format!("{}, {count} networks", side.name()),
+                format!("{:.0}", burst.running.median()),
+                share(burst.running.median(), plain.running.median()),
+                format!("{:.0}", burst.ready.median()),
+                share(burst.ready.median(), plain.ready.median()),
+            ]);
+        }
+    }
+    let note = "Pods a minute, median: until the program of the last one ran, and until the API server knew that all were ready, which \
+                the kubelet looks for once a second. The share is of what there is without Multus and without networks.";
+    let head = ["ten pods at once", "running", "share", "ready", "share"];
+    section(&format!("Ten pods at once, {limits}"), note, &head, &rows)
+}
+
+fn load(phase: &Phase, limits: &str) -> String {
+    let rows = [0, 1].map(|count| {
+        let [ours, upstream] = Side::MULTUS.map(|side| phase.bursts.of(side, count).cpu.median());
+        vec![
+            format!("CPU for a pod with {count} networks, ms"),
+            format!("{ours:.1}"),
+            format!("{upstream:.1}"),
+            times(upstream, ours),
+        ]
+    });
+    let note = "Of the daemon's control group, from a pod's creation to its end, the kubelet's probes included. Upstream's daemon runs the \
+                delegates, and theirs is in it; ours runs none.";
+    section(&format!("The daemon's CPU, {limits}"), note, &["", "ours", "upstream", "upstream / ours"], &rows)
+}
+
+fn requests(phase: &Phase) -> String {
+    let list = |side, count| {
+        let burst = phase.bursts.of(side, count);
+        let each =
+            burst.requests.iter().map(|(request, number)| format!("{:.1} {request}", burst.each(*number)));
+        let each: Vec<_> = each.collect();
+        if each.is_empty() { "none".to_owned() } else { each.join(", ") }
+    };
+    let rows =
+        [0, 1].map(|count| vec![count.to_string(), list(Side::Ours, count), list(Side::Upstream, count)]);
+    let note = "Of the daemon for each pod, from creation to end, by the API server's audit log. Watches are there for all pods.";
+    section("Requests to the API server", note, &["networks", "ours", "upstream"], &rows)
+}
+
+fn memory(found: &Findings) -> String {
+    let whole = found.whole.as_ref();
+    let weighed: [(&str, Option<Pair>); 6] = [
+        ("idle, limits as shipped", Some(found.shipped.idle)),
+        ("after load, limits as shipped", Some(found.shipped.loaded)),
+        ("idle, no limits", Some(found.free.idle)),
+        ("after load, no limits", Some(found.free.loaded)),
+        ("with 250 pods, no limits", whole.map(|whole| whole.pods)),
+        ("started anew among 10,000 networks, no limits", whole.map(|whole| whole.networks)),
+    ];
+    let rows: Vec<_> = weighed
+        .into_iter()
+        .filter_map(|(name, pair)| {
+            let [ours, upstream] = pair?;
+            let cell = |bytes| format!("{:.1}", mebibytes(bytes));
+            Some(vec![
+                name.to_owned(),
+                cell(ours.resident),
+                cell(upstream.resident),
+                times(mebibytes(upstream.resident), mebibytes(ours.resident)),
+                cell(ours.group),
+                cell(upstream.group),
+                cell(ours.peak),
+                cell(upstream.peak),
+            ])
+        })
+        .collect();
+    let note = "MiB. Resident: VmRSS, file pages included. Group: what counts for the daemon's control group, as `kubectl top` shows it. \
+                Peak: the most that it ever used, file pages that could have gone at once included.";
+    let head = [
+        "",
+        "ours, resident",
+        "upstream, resident",
+        "upstream / ours",
+        "ours, group",
+        "upstream, group",
+        "ours, peak",
+        "upstream, peak",
+    ];
+    section("The daemon's memory", note, &head, &rows)
+}
+
+fn late(found: &Findings) -> String {
+    let Some(whole) = &found.whole else { return String::new() };
+    let rows = slow::COUNTS.map(|count| {
+        let cell = |side| match &whole.slow[&(side, count)] {
+            (took, None) => format!("{:.2} s", took.as_secs_f32()),
+            (took, Some(error)) => format!("FAILS after {:.2} s: {error}", took.as_secs_f32()),
+        };
+        vec![count.to_string(), cell(Side::Ours), cell(Side::Upstream)]
+    });
+    let note = "One ADD while everything that the daemon sends to the API server is 5 s on its way.";
+    section("A slow API server", note, &["networks", "ours", "upstream"], &rows)
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
