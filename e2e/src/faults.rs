@@ -60,7 +60,7 @@ const fn fault(
 /// All faults.
 pub static FAULTS: [Fault; 22] = [
     fault("none", "nothing", MINUTE, |scene, churn| {
-        scene.some_pods(churn, 16);
+        scene.some_pods(churn, 12);
         Ok(())
     }),
     fault("daemon-killed", "the daemon is killed (`kill -9`), twice on each node", MINUTE, daemon_killed),
@@ -102,17 +102,17 @@ pub static FAULTS: [Fault; 22] = [
     ),
     fault(
         "conf-deleted",
-        "`00-multus.conf` is deleted, several times on each node",
+        "Multus' configuration is deleted, three times on each node",
         MINUTE,
         |scene, churn| conf_damaged(scene, churn, "rm \"$0\""),
     ),
     fault(
         "conf-renamed",
-        "`00-multus.conf` is renamed to `….cilium_bak`, as Cilium does",
+        "Multus' configuration is renamed to `….cilium_bak`, as Cilium does",
         MINUTE,
         |scene, churn| conf_damaged(scene, churn, "mv \"$0\" \"$0.cilium_bak\""),
     ),
-    fault("conf-truncated", "`00-multus.conf` is truncated", MINUTE, |scene, churn| {
+    fault("conf-truncated", "Multus' configuration is truncated", MINUTE, |scene, churn| {
         conf_damaged(scene, churn, ": >\"$0\"")
     }),
     fault("primary-late", "the file of the cluster's own network is away for 5 s", MINUTE, primary_late),
@@ -246,18 +246,18 @@ fn image_missing(scene: &Scene, churn: &Churn<'_>) -> Result<()> {
 }
 
 fn conf_damaged(scene: &Scene, churn: &Churn<'_>, script: &str) -> Result<()> {
+    let mut damaged = 0;
     for _ in 0..3 {
         for node in scene.nodes() {
-            let conf = scene.conf(node);
             // What was damaged before and never put right cannot be damaged again.
-            if !node.machine().path(&conf).is_file() {
-                continue;
-            }
+            let Some(conf) = scene.conf(node) else { continue };
             scene.damages(node);
             node.machine().run("sh", &["-ec", script, &conf])?;
+            damaged += 1;
             scene.some_pods(churn, 2 + scene.random(3));
         }
     }
+    ensure!(damaged >= scene.nodes().len(), "there is no configuration of Multus to damage on some node");
     Ok(())
 }
 

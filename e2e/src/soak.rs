@@ -257,10 +257,12 @@ impl Scene {
         damages.push((node.name().to_owned(), SystemTime::now()));
     }
 
-    /// The configuration that makes the runtime of a node call Multus.
+    /// The configuration that makes the runtime of a node call Multus, if there is one. Its extension follows the primary's kind.
     #[must_use]
-    pub fn conf(&self, node: &Node) -> String {
-        format!("{}/00-multus.conf", node.conf_dir())
+    pub fn conf(&self, node: &Node) -> Option<String> {
+        let paths =
+            ["00-multus.conf", "00-multus.conflist"].map(|name| format!("{}/{name}", node.conf_dir()));
+        paths.into_iter().find(|path| node.machine().path(path).is_file())
     }
 
     /// Puts the fault in while pods come and go, and counts.
@@ -275,9 +277,9 @@ impl Scene {
         let load = Load::new(NETWORKS).at_once(2).kept(3).patience(fault.patience);
         let (reports, tally) = load
             .beside(&self.world, |churn| {
-                self.some_pods(churn, 16);
+                self.some_pods(churn, 10);
                 (fault.put_in)(self, churn)?;
-                self.some_pods(churn, 16);
+                self.some_pods(churn, 10);
                 let tally = churn.settle(TO_SETTLE)?;
                 self.reports(&tally)
             })
@@ -299,14 +301,14 @@ impl Scene {
         Ok(row)
     }
 
-    fn conf_now(&self, node: &Node) -> Vec<u8> {
-        fs::read(node.machine().path(&self.conf(node))).unwrap_or_default()
+    fn conf_now(&self, node: &Node) -> Option<Vec<u8>> {
+        fs::read(node.machine().path(&self.conf(node)?)).ok()
     }
 
     /// As an administrator would: by new pods of the DaemonSet.
     fn put_right(&self) -> Result<()> {
         for node in self.nodes() {
-            node.machine().run("sh", &["-c", "rm -f \"$0\".*", &self.conf(node)])?;
+            node.machine().run("sh", &["-c", "rm -f \"$0\"/00-multus.conf*.cilium_bak", node.conf_dir()])?;
         }
         self.world.kubectl(&["-n", NAMESPACE, "rollout", "restart", &format!("daemonset/{DAEMON_SET}")])?;
         self.world.rollout(DAEMON_SET)
