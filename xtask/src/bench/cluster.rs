@@ -103,6 +103,8 @@ struct Phase {
 /// What only a whole run has, without limits.
 struct Whole {
     images: [u64; 2],
+    /// Milliseconds a minute of the control groups of daemons that have nothing to do.
+    rest: [f64; 2],
     slow: Slow,
     pods: Pair,
     networks: Pair,
@@ -230,15 +232,16 @@ fn phase(scene: &mut Scene, options: &Options, limits: &str, step: &dyn Fn(&str)
 }
 
 fn whole(scene: &mut Scene, image: &Path, step: &dyn Fn(&str)) -> Result<Whole> {
-    step("the images");
-    let images = programs::images(image)?;
+    step("the daemons at rest, and meanwhile the images");
+    let (rest, images) = memory::resting(scene, || programs::images(image))?;
     step("as many pods as a node takes");
     let pods = memory::with_pods(scene)?;
-    step("the API server answers late");
-    let slow = slow::measure(scene)?;
     step("10,000 networks");
     let networks = memory::among_networks(scene)?;
-    Ok(Whole { images, slow, pods, networks })
+    // The last, since the way that is made slow goes when this is done.
+    step("the API server answers late");
+    let slow = slow::measure(scene)?;
+    Ok(Whole { images, rest, slow, pods, networks })
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn load(phase: &Phase) -> Vec<Figure> {
             let name = format!("{name}, {count} networks");
             figures.push(figure(name, bursts.map(look), Bound::AtMost(most)));
         };
-        line("daemon's CPU for a pod, ms", &|burst| burst.cpu.median(), most);
+        line("daemon's CPU for a pod, ms", &Burst::cpu_each, most);
         line("GETs of the API server for a pod", &|burst| burst.requests_with(&["GET", "LIST"]), 0.0);
         line("writes of a pod", &|burst| burst.requests_with(&["PATCH pods", "UPDATE pods"]), 1.0);
         line("leases that a pod leaves", &Burst::leases_each, 0.0);

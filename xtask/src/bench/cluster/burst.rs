@@ -26,8 +26,8 @@ pub(super) struct Burst {
     pub(super) running: Series,
     /// The same, until the API server knew that all were ready.
     pub(super) ready: Series,
-    /// Milliseconds of the daemon's control group for a pod, from its creation to its end.
-    pub(super) cpu: Series,
+    /// What the daemon used for all pods, from their creation to their end, and what it started.
+    cpu: Duration,
     /// Requests of the daemon for all pods.
     pub(super) requests: BTreeMap<String, usize>,
     /// Pods in all.
@@ -46,6 +46,13 @@ impl Burst {
 
     pub(super) fn leases_each(&self) -> f64 {
         self.each(self.leases)
+    }
+
+    /// Milliseconds of the daemon's CPU for each pod; a mean, since the kernel tells them in tens.
+    pub(super) fn cpu_each(&self) -> f64 {
+        #[allow(clippy::cast_precision_loss)]
+        let pods = self.pods as f64;
+        self.cpu.as_secs_f64() * 1000.0 / pods
     }
 
     /// For each pod.
@@ -90,7 +97,7 @@ fn one(scene: &mut Scene, side: Side, count: usize, burst: &mut Burst) -> Result
     let names: Vec<_> = names.iter().map(|name| format!("pod/{name}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let daemon = side != Side::Plain;
-    let before = if daemon { scene.agent(side)?.daemon()?.cpu } else { Duration::ZERO };
+    let before = if daemon { scene.agent(side)?.daemon()?.own } else { Duration::ZERO };
     let asked = audit::mark(scene.cluster());
 
     let (start, began) = (Instant::now(), weigh::now()?);
@@ -110,9 +117,7 @@ fn one(scene: &mut Scene, side: Side, count: usize, burst: &mut Burst) -> Result
         let cluster = scene.cluster();
         settled("the daemon's last request", || Ok(audit::mark(cluster)))?;
         audit::count(cluster, asked, &node, &mut burst.requests)?;
-        let cpu = scene.agent(side)?.daemon()?.cpu.saturating_sub(before);
-        #[allow(clippy::cast_precision_loss)]
-        burst.cpu.push(cpu.as_secs_f64() * 1000.0 / PODS as f64);
+        burst.cpu += scene.agent(side)?.daemon()?.own.saturating_sub(before);
     }
     burst.pods += PODS;
     burst.leases += scene.drop_leases(side)?;

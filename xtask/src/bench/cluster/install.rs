@@ -1,10 +1,11 @@
-//! Both installed, each on its node, by upstream's own manifest; ours is the same with our image. Upstream's goes into a namespace of
-//! its own, so that one cluster has both.
+//! Both installed, each on its node: ours by the chart with the user's values, upstream by its own manifest. Upstream's goes into a
+//! namespace of its own, so that one cluster has both.
 
 use std::fs;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use testbed::cluster::Helm;
 use testbed::{images, parts};
 
 use super::scene::{Scene, Side, until};
@@ -20,7 +21,7 @@ fn namespace(side: Side) -> &'static str {
 
 /// With limits as they are shipped: the user's values and upstream's manifest have the same.
 pub(super) fn as_shipped(scene: &Scene) -> Result<()> {
-    scene.create(&manifest(Side::Ours, OURS)?).context("install multus-rs")?;
+    ours(scene).context("install multus-rs")?;
     upstream(scene).context("install upstream's Multus")?;
     for side in Side::MULTUS {
         rolled_out(scene, side)?;
@@ -98,46 +99,63 @@ fn rolled_out(scene: &Scene, side: Side) -> Result<()> {
     until(&what, || Ok(crate::bench::thick::written(&folder))).map(drop)
 }
 
-fn upstream(scene: &Scene) -> Result<()> {
-    let image = format!("{}:{}-thick", images::UPSTREAM, parts::UPSTREAM_VERSION);
-    scene.create(&manifest(Side::Upstream, &image)?)
+fn ours(scene: &Scene) -> Result<()> {
+    let mut command = scene.cluster().helm(Helm::V4)?;
+    command.current_dir(crate::root()).args([
+        "install",
+        "multus",
+        "charts/multus",
+        "--namespace",
+        "kube-system",
+    ]);
+    command.args(["--values", "examples/values-multus.yaml"]);
+    let (repository, tag) = OURS.rsplit_once(':').unwrap_or((OURS, ""));
+    for value in [
+        format!("image.repository={repository}"),
+        format!("image.tag={tag}"),
+        format!("nodeSelector.kubernetes\\.io/hostname={}", Side::Ours.name()),
+    ] {
+        command.args(["--set", &value]);
+    }
+    let output = command.output().context("start Helm")?;
+    if !output.status.success() {
+        bail!("helm install ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
-/// Upstream's manifest, with names of its own for one side.
-fn manifest(side: Side, image: &str) -> Result<Vec<Value>> {
+fn upstream(scene: &Scene) -> Result<()> {
     let path = parts::upstream_source(parts::UPSTREAM_VERSION)?.join("deployments").join(MANIFEST);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let theirs = format!("image: {}:snapshot-thick\n", images::UPSTREAM);
     if !text.contains(&theirs) {
         bail!("{} names another image than {theirs}", path.display());
     }
+    let image = format!("image: {}:{}-thick\n", images::UPSTREAM, parts::UPSTREAM_VERSION);
     let text = text
-        .replace(&theirs, &format!("image: {image}\n"))
-        .replace("namespace: kube-system", &format!("namespace: {}", namespace(side)));
+        .replace(&theirs, &image)
+        .replace("namespace: kube-system", &format!("namespace: {UPSTREAMS_NAMESPACE}"));
     let mut objects: Vec<Value> =
         serde_saphyr::from_multiple(&text).with_context(|| format!("understand {}", path.display()))?;
     // Both share the definition of networks, and it is there: ours are installed first.
-    objects.retain(|object| side == Side::Ours || object["kind"] != "CustomResourceDefinition");
-    let name = json!(format!("multus-{}", side.name()));
+    objects.retain(|object| object["kind"] != "CustomResourceDefinition");
     for object in &mut objects {
         match object["kind"].as_str() {
-            Some("ClusterRole") => object["metadata"]["name"] = name.clone(),
+            Some("ClusterRole") => object["metadata"]["name"] = json!(UPSTREAMS_NAMESPACE),
             Some("ClusterRoleBinding") => {
-                object["metadata"]["name"] = name.clone();
-                object["roleRef"]["name"] = name.clone();
+                object["metadata"]["name"] = json!(UPSTREAMS_NAMESPACE);
+                object["roleRef"]["name"] = json!(UPSTREAMS_NAMESPACE);
             }
             Some("DaemonSet") => {
-                let selector = json!({"kubernetes.io/hostname": side.name()});
+                let selector = json!({"kubernetes.io/hostname": Side::Upstream.name()});
                 object["spec"]["template"]["spec"]["nodeSelector"] = selector;
             }
             _ => {}
         }
     }
-    if side == Side::Upstream {
-        objects.insert(
-            0,
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace(side)}}),
-        );
-    }
-    Ok(objects)
+    objects.insert(
+        0,
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": UPSTREAMS_NAMESPACE}}),
+    );
+    scene.create(&objects)
 }

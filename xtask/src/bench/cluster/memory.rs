@@ -1,5 +1,7 @@
 //! What the daemons hold: idle, with as many pods as a node can have, and started anew among ten thousand networks.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use serde_json::json;
 
@@ -10,6 +12,7 @@ use super::weigh::Weight;
 /// All that a kubelet here takes.
 const PODS: usize = 250;
 const NETWORKS: usize = 10_000;
+const REST: Duration = Duration::from_secs(30);
 /// kubectl creates objects one after another.
 const CREATORS: usize = 4;
 
@@ -32,6 +35,20 @@ pub(super) fn at_rest(scene: &mut Scene) -> Result<Pair> {
         settled("a daemon at rest", rest)?;
     }
     now(scene)
+}
+
+/// What the control groups use while something else is done for which no daemon is needed, in milliseconds a minute; for half a
+/// minute at least, so that there are probes in it.
+pub(super) fn resting<T>(scene: &mut Scene, meanwhile: impl FnOnce() -> Result<T>) -> Result<([f64; 2], T)> {
+    let before = at_rest(scene)?;
+    let start = Instant::now();
+    let done = meanwhile()?;
+    until("half a minute to be over", || Ok((start.elapsed() >= REST).then_some(())))?;
+    let after = now(scene)?;
+    let minutes = start.elapsed().as_secs_f64() / 60.0;
+    let used =
+        |index: usize| after[index].cpu.saturating_sub(before[index].cpu).as_secs_f64() * 1000.0 / minutes;
+    Ok(([used(0), used(1)], done))
 }
 
 /// With as many pods on each node as a kubelet takes, all attached to one network.

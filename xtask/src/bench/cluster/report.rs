@@ -32,7 +32,7 @@ pub(super) fn of(found: &Findings) -> String {
     for (phase, limits) in phases() {
         text.push_str(&pods(phase, limits));
     }
-    text.push_str(&load(&found.free, LIMITS[0]));
+    text.push_str(&load(found));
     text.push_str(&requests(&found.free));
     text.push_str(&memory(found));
     text.push_str(&late(found));
@@ -88,19 +88,24 @@ fn pods(phase: &Phase, limits: &str) -> String {
     section(&format!("Ten pods at once, {limits}"), note, &head, &rows)
 }
 
-fn load(phase: &Phase, limits: &str) -> String {
-    let rows = [0, 1].map(|count| {
-        let [ours, upstream] = Side::MULTUS.map(|side| phase.bursts.of(side, count).cpu.median());
-        vec![
-            format!("CPU for a pod with {count} networks, ms"),
-            format!("{ours:.1}"),
-            format!("{upstream:.1}"),
-            times(upstream, ours),
-        ]
-    });
-    let note = "Of the daemon's control group, from a pod's creation to its end, the kubelet's probes included. Upstream's daemon runs the \
-                delegates, and theirs is in it; ours runs none.";
-    section(&format!("The daemon's CPU, {limits}"), note, &["", "ours", "upstream", "upstream / ours"], &rows)
+fn load(found: &Findings) -> String {
+    let mut rows: Vec<_> = [0, 1]
+        .into_iter()
+        .map(|count| {
+            let pair = Side::MULTUS.map(|side| found.free.bursts.of(side, count).cpu_each());
+            load_row(format!("for a pod with {count} networks, ms"), pair)
+        })
+        .collect();
+    if let Some(whole) = &found.whole {
+        rows.push(load_row("at rest, control group, ms a minute".to_owned(), whole.rest));
+    }
+    let note = "Without limits. For a pod: of the daemon and what it starts, from the pod's creation to its end, mean. Upstream's daemon \
+                runs the delegates, and theirs is in it; ours runs none. At rest: of its control group, in which the kubelet's probes run.";
+    section("The daemon's CPU", note, &["", "ours", "upstream", "upstream / ours"], &rows)
+}
+
+fn load_row(name: String, [ours, upstream]: [f64; 2]) -> Vec<String> {
+    vec![name, format!("{ours:.1}"), format!("{upstream:.1}"), times(upstream, ours)]
 }
 
 fn requests(phase: &Phase) -> String {

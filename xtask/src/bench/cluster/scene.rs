@@ -242,13 +242,7 @@ fn run(command: &mut Command, input: &str) -> Result<String> {
         // Without nsenter's own arguments.
         let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
         let words: Vec<_> = words.skip_while(|word| word != "--").skip(1).collect();
-        bail!(
-            "{} ended with {}: {}{}",
-            words.join(" "),
-            output.status,
-            text(&output.stdout),
-            text(&output.stderr)
-        );
+        bail!("{} ended with {}: {}", words.join(" "), output.status, text(&output.stderr));
     }
     Ok(text(&output.stdout))
 }

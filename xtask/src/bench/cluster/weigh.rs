@@ -13,7 +13,9 @@ pub(super) struct Weight {
     pub(super) pid: u32,
     /// Bytes that are resident, file pages included.
     pub(super) resident: u64,
-    /// User and system time of its control group.
+    /// User and system time of the process and of what it started and waited for: upstream's delegates.
+    pub(super) own: Duration,
+    /// Of its control group, the kubelet's probes included.
     pub(super) cpu: Duration,
     /// Bytes that count for its control group: what is used without file pages that could go at once.
     pub(super) group: u64,
@@ -38,6 +40,7 @@ pub(super) fn daemon() -> Result<Weight> {
     Ok(Weight {
         pid: pid.context("a process without a number")?,
         resident: resident.context("read how much memory the daemon has")? * 1024,
+        own: own(&process).context("read the daemon's CPU time")?,
         cpu: groups.cpu()?,
         group: groups.memory()?,
         peak: groups.peak()?,
@@ -70,13 +73,28 @@ fn words(process: &Path) -> Vec<String> {
     line.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// Nothing, if it has ended meanwhile. In hundredths of a second, as the kernel tells every user.
+/// When a process started. Nothing, if it has ended meanwhile.
 fn start(process: &Path) -> Option<Duration> {
+    let ticks = stat(process)?.split(' ').nth(19)?.parse().ok()?;
+    Some(of_ticks(ticks))
+}
+
+/// User and system time of a process, and of its children that have ended.
+fn own(process: &Path) -> Option<Duration> {
+    let stat = stat(process)?;
+    let ticks = stat.split(' ').skip(11).take(4).map(|field| field.parse::<u64>());
+    Some(of_ticks(ticks.sum::<std::result::Result<u64, _>>().ok()?))
+}
+
+/// What `/proc/<pid>/stat` tells after the name, which stands in parentheses and may hold anything.
+fn stat(process: &Path) -> Option<String> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let ticks: u64 = rest.split(' ').nth(19)?.parse().ok()?;
-    Some(Duration::from_millis(ticks * 10))
+    Some(stat.rsplit_once(") ")?.1.to_owned())
+}
+
+/// Hundredths of a second, as the kernel tells every user.
+fn of_ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 10)
 }
 
 /// The control groups of a process.
