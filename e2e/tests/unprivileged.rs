@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2e::install::{OUR_IMAGE, USERS_VALUES};
+use e2e::install::{DAEMON_SET, OUR_IMAGE, USERS_VALUES};
 use e2e::{Archive, NAMESPACE, Pair, World};
 use serde_json::Value;
 use testbed::cluster::{Containerd, Helm, Node, NodeSpec};
@@ -52,7 +52,8 @@ fn its_processes_have_no_capability_and_see_only_what_they_need() {
     });
     world.load(&[Archive::Ours]).unwrap();
     // With the user's limits, 100m and 50Mi: they hold.
-    world.install(Helm::V4, &["-f", USERS_VALUES, "--set", OUR_IMAGE]).unwrap();
+    let options = ["-f", USERS_VALUES, "--set", OUR_IMAGE, "--set", "metrics.port=9091"];
+    world.install(Helm::V4, &options).unwrap();
     let pair = Pair::start(&world, "pair");
     for node in world.cluster().nodes() {
         for (program, mounts) in PROGRAMS {
@@ -61,7 +62,15 @@ fn its_processes_have_no_capability_and_see_only_what_they_need() {
             process.sees_only(mounts);
         }
     }
+    // One daemon takes over from another on the node's own network, where both have the same port.
+    world.kubectl(&["-n", NAMESPACE, "rollout", "restart", &format!("daemonset/{DAEMON_SET}")]).unwrap();
+    world.rollout(DAEMON_SET).unwrap();
     pair.end(&world);
+    for node in world.cluster().nodes() {
+        let get = "exec 3<>/dev/tcp/127.0.0.1/9091; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+        let metrics = node.machine().run("bash", &["-c", get]).unwrap();
+        assert!(metrics.contains("multus_calls_total{code=\"0\",verb=\"DEL\"}"), "{metrics}");
+    }
     no_container_was_restarted(&world);
 }
 
