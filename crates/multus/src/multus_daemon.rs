@@ -25,6 +25,7 @@ use protocol::http;
 
 use crate::thin_entrypoint::failed;
 use crate::thin_entrypoint::stop::Stop;
+use crate::thin_entrypoint::uninstall;
 use arguments::{Asked, Question};
 use keeper::Keeper;
 use settings::Environment;
@@ -94,6 +95,9 @@ fn serve(path: &Path) -> Result<(), Ended> {
         .map_err(|why| Ended::new(2, why));
     // The configuration first: nobody is called any more where it had to go. Then the socket.
     let served = running.stop().map_err(|error| Ended::new(3, error));
+    if matches!(kept, Ok(true)) {
+        uninstall::spool(&config.socket_dir.join("spool"), &say);
+    }
     kept.and(served)
 }
 

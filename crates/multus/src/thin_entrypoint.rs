@@ -110,8 +110,10 @@ fn keep(options: Options, stop: &Stop, say: Say<'_>) -> Result<(), String> {
             say("Entering watch loop...");
             beside(&options, say, || follow(&mut installation, watcher.as_ref(), stop, say))
         });
-    if let (Ok(()), Some(watcher)) = (&kept, &watcher) {
-        finish(&mut installation, watcher, say);
+    if let (Ok(()), Some(watcher)) = (&kept, &watcher)
+        && finish(&mut installation, watcher, say)
+    {
+        uninstall::spool(&options.spool, say);
     }
     if cleanup {
         clean_up(&installation, say);
@@ -186,15 +188,20 @@ fn drain(mut spool: Spool, say: Say<'_>, ended: &Receiver<()>) {
     }
 }
 
-/// With `--daemonset`: what is installed goes if the install does, and stays if only this process does.
-pub(crate) fn finish(installation: &mut Installation<'_>, watcher: &Watcher, say: Say<'_>) {
+/// With `--daemonset`: what is installed goes if the install does, and stays if only this process does. Returns whether it went.
+pub(crate) fn finish(installation: &mut Installation<'_>, watcher: &Watcher, say: Say<'_>) -> bool {
+    let mut gone = false;
     say(&last_line(watcher, || match installation.has_turn() {
-        Ok(true) => uninstall::remove(installation),
+        Ok(true) => {
+            gone = true;
+            uninstall::remove(installation)
+        }
         Ok(false) => "another pod of this install keeps the node".to_owned(),
         Err(Failure::Passing(error) | Failure::Final(error)) => {
             format!("everything stays on the node: {error}")
         }
     }));
+    gone
 }
 
 /// Removes what is on the node if the install goes, and says what became of it.

@@ -74,8 +74,9 @@ impl<'a> Keeper<'a> {
         })
     }
 
-    /// Keeps the configuration right until `stop`, or until the daemon has ended by itself.
-    pub(super) fn keep(&mut self, running: &Running, stop: &Stop) -> Result<(), String> {
+    /// Keeps the configuration right until `stop`, or until the daemon has ended by itself. Returns whether the install went from the
+    /// node.
+    pub(super) fn keep(&mut self, running: &Running, stop: &Stop) -> Result<bool, String> {
         let mut changes = Changes::of(self.watched());
         let mut failing_since = None;
         loop {
@@ -94,11 +95,10 @@ impl<'a> Keeper<'a> {
             let stopped = changes.wait(stop.as_fd(), self.pause());
             self.watcher.iter().flat_map(Watcher::lines).for_each(|line| (self.say)(&line));
             if stopped.map_err(|error| format!("cannot wait for changes: {error}"))? {
-                self.end();
-                return Ok(());
+                return Ok(self.end());
             }
             if running.has_ended() {
-                return Ok(());
+                return Ok(false);
             }
         }
     }
@@ -199,11 +199,11 @@ impl<'a> Keeper<'a> {
     }
 
     /// What is on the node goes if the install does, and stays if only this process does.
-    fn end(&mut self) {
-        if let Some(watcher) = &self.watcher {
-            finish(&mut self.installation, watcher, self.say);
-        }
+    fn end(&mut self) -> bool {
+        let watcher = self.watcher.as_ref();
+        let gone = watcher.is_some_and(|watcher| finish(&mut self.installation, watcher, self.say));
         self.installation.end();
+        gone
     }
 }
 

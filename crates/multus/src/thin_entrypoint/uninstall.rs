@@ -1,11 +1,12 @@
 //! The end of an install on this node: what is removed, what stays, and the words about it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use node_config::{Program, Removal, Usage, file};
 
-use super::install::Installation;
+use super::install::{Installation, Say};
 use super::options::Options;
 
 /// Removes what this install has put on the node, and says what became of it.
@@ -44,6 +45,20 @@ pub(crate) fn remove(installation: &mut Installation<'_>) -> String {
         kept.push(format!("the plugin {plugin} (for the program to remove that has installed it)"));
     }
     words(&removed, &kept)
+}
+
+/// Removes the folder of records, when nobody writes or drains them any more.
+pub(crate) fn spool(dir: &Path, say: Say<'_>) {
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => say(&format!(
+            "{} stays: it holds network statuses that could not be written; the next install writes them",
+            dir.display()
+        )),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            say(&format!("cannot remove {}: {error}", dir.display()));
+        }
+        _ => {}
+    }
 }
 
 /// Whether it was there and is gone, or why it stays. Pods that run may need it for their DEL: CRI-O calls what is in its cache.
