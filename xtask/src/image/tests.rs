@@ -129,6 +129,7 @@ fn each_role_has_its_name_below_upstreams_folder() {
                 "install_multus",
                 "thin_entrypoint",
                 "kubeconfig_generator",
+                "cert-approver",
                 "install_plugins",
             ][..],
         ),
