@@ -60,12 +60,11 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// The flag of the programs.
-    #[must_use]
-    pub fn flag(self) -> &'static str {
+    /// The flags of the programs, which depend on where the directory is mounted.
+    fn flag(self) -> &'static str {
         match self {
-            Self::ConfDir => "cni-conf-dir",
-            Self::BinDir => "cni-bin-dir",
+            Self::ConfDir => "--cni-conf-dir",
+            Self::BinDir => "--cni-bin-dir or --dest-dir",
         }
     }
 
@@ -89,7 +88,7 @@ impl Setting {
     #[must_use]
     pub fn advice(self, error: &io::Error) -> String {
         let set = format!(
-            "set the chart's value {} (here --{}) to the {} that this node's container runtime uses",
+            "set the chart's value {} (here {}) to the {} that this node's container runtime uses",
             self.value(),
             self.flag(),
             self.what()
