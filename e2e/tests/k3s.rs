@@ -1,9 +1,12 @@
 //! The user's document, section 5: k3s. Its folders are those of old releases, and must do on new ones too.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use e2e::install::{OUR_IMAGE, USERS_K3S_VALUES, USERS_VALUES};
 use e2e::{Archive, Pair, World};
 use testbed::cluster::{Containerd, Helm, Layout, NodeSpec};
+use testbed::wait;
 
 #[test]
 fn values_multus_k3s_alone() {
@@ -15,6 +18,20 @@ fn values_multus_k3s_alone() {
 fn both_files_with_our_image() {
     let world = up("k3s-both-ours");
     follow(&world, Helm::V3, &["-f", USERS_VALUES, "-f", USERS_K3S_VALUES, "--set", OUR_IMAGE]);
+    a_new_release_gets_the_shim(&world);
+}
+
+/// An upgrade of an old k3s makes `data/current` lead to another folder, which has none of our programs.
+fn a_new_release_gets_the_shim(world: &World) {
+    let upgrade = "cd /var/lib/rancher/k3s/data && mkdir -p next/bin && cp -a current/bin/* next/bin/ && \
+                   rm next/bin/multus-shim next/bin/passthru && ln -sfn /var/lib/rancher/k3s/data/next current";
+    let machine = world.node("old").machine();
+    machine.run("sh", &["-ec", upgrade]).unwrap();
+    let works = "CNI_COMMAND=VERSION /var/lib/rancher/k3s/data/next/bin/multus-shim </dev/null";
+    let there = wait::until("the shim in the new release's folder", Duration::from_secs(30), || {
+        machine.run("sh", &["-c", works]).ok()
+    });
+    there.unwrap();
 }
 
 /// The tag is another than in the document: v4.0.0 of upstream's cannot be built.
