@@ -35,7 +35,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGUMENT...]
   bench           ours and upstream's in one run, taking turns; writes target/bench.md and
                   docs/benchmarks.md; [--quick | --rounds N: only the former] [--ours PROGRAM] [--shim PROGRAM]
                   --cluster: both thick on a real cluster, as root, into docs/performance.md; [--quick: only shown]
-                  [--rounds N] [--images FOLDER]
+                  [--rounds N] [--bursts N: the same] [--images FOLDER]
   cluster         a real Kubernetes cluster on this machine: up, down, status, kubectl, helm, ...
   soak            faults one after another on a real cluster while pods come and go; writes docs/reliability.md
                   [--fault NAME]... [--for 30m] [--engine ours|upstream] [--seed N] [--page]

@@ -46,17 +46,19 @@ pub(super) struct Options {
     pub(super) rounds: usize,
     /// Of ten pods at once.
     pub(super) bursts: usize,
-    /// Also what takes minutes; the figures go into docs/performance.md.
+    /// Also what takes minutes.
     pub(super) whole: bool,
+    /// Whether the figures go into docs/performance.md.
+    pub(super) publish: bool,
     /// Archives that are there already.
     pub(super) images: Option<PathBuf>,
 }
 
 impl Options {
-    const WHOLE: Self = Self { rounds: 20, bursts: 3, whole: true, images: None };
-    const QUICK: Self = Self { rounds: 3, bursts: 1, whole: false, images: None };
+    const WHOLE: Self = Self { rounds: 20, bursts: 3, whole: true, publish: true, images: None };
+    const QUICK: Self = Self { rounds: 3, bursts: 1, whole: false, publish: false, images: None };
 
-    /// `--cluster [--quick | --rounds N] [--images FOLDER]`
+    /// `--cluster [--quick] [--rounds N] [--bursts N] [--images FOLDER]`
     pub(super) fn parse(arguments: &[String]) -> Result<Self> {
         let mut options = Self::WHOLE;
         let mut words = arguments.iter().map(String::as_str);
@@ -64,16 +66,19 @@ impl Options {
             match word {
                 "--cluster" => {}
                 "--quick" => options = Self { images: options.images, ..Self::QUICK },
-                "--rounds" => {
-                    let rounds = words.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
-                    options.rounds = rounds.context("--rounds needs a number")?;
+                "--rounds" | "--bursts" => {
+                    let number = words.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
+                    let number = number.with_context(|| format!("{word} needs a number"))?;
+                    let count = if word == "--rounds" { &mut options.rounds } else { &mut options.bursts };
+                    *count = number;
+                    options.publish = false;
                 }
                 "--images" => {
                     let folder = words.next().context("--images needs a folder")?;
                     options.images = Some(folder.into());
                 }
                 unknown => bail!(
-                    "bench --cluster knows no {unknown:?}; there are --quick, --rounds N and --images FOLDER"
+                    "bench --cluster knows no {unknown:?}; there are --quick, --rounds N, --bursts N and --images FOLDER"
                 ),
             }
         }
@@ -200,7 +205,7 @@ fn measure(options: &Options, images: &Path) -> Result<()> {
     let report = report::of(&found);
     say("");
     say(report.trim_end());
-    if options.whole {
+    if options.publish {
         super::page::publish("docs/performance.md", &report)?;
     }
     step("done");
@@ -255,10 +260,12 @@ mod tests {
 
     #[test]
     fn only_a_whole_run_is_published() {
-        assert!(parse(&["--cluster"]).unwrap().whole);
+        let whole = parse(&["--cluster"]).unwrap();
+        assert!(whole.whole && whole.publish);
         let quick = parse(&["--images", "f", "--cluster", "--quick"]).unwrap();
         assert!(!quick.whole && quick.images == Some("f".into()));
-        assert_eq!(parse(&["--cluster", "--rounds", "7"]).unwrap().rounds, 7);
+        let fewer = parse(&["--cluster", "--rounds", "7", "--bursts", "2"]).unwrap();
+        assert_eq!((fewer.rounds, fewer.bursts, fewer.whole, fewer.publish), (7, 2, true, false));
         for wrong in [&["--cluster", "--rounds", "0"][..], &["--cluster", "--fast"], &["--images"]] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

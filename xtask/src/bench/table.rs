@@ -37,9 +37,9 @@ pub(super) fn ms(value: f64) -> String {
 /// Milliseconds that nobody can tell from none here.
 const NOISE: f64 = 0.5;
 
-/// How many times `ours` goes into `theirs`; no figure where ours drowns in the noise.
+/// How many times `ours` goes into `theirs`; no figure where one drowns in the noise.
 pub(super) fn times(theirs: f64, ours: f64) -> String {
-    if ours < NOISE { "beyond measure".to_owned() } else { format!("{:.1}", theirs / ours) }
+    if theirs < 0.0 || ours < NOISE { "beyond measure".to_owned() } else { format!("{:.1}", theirs / ours) }
 }
 
 #[cfg(test)]
