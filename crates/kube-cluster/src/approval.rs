@@ -5,7 +5,7 @@
 //! who asks, which the API server itself wrote down: the node's kubelet credentials at first, the certificate itself later. A request
 //! for another node, other groups, another use or another time is denied; one that asks for no name of Multus is left to others.
 //!
-//! Start reading at [`SigningRequest::judge`], which is pure; [`settle`] does what it says.
+//! Start reading at [`SigningRequest::judge`], which is pure; [`Api::settle`](crate::Api::settle) does what it says.
 
 use std::time::Instant;
 
