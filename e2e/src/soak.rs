@@ -3,7 +3,7 @@
 //! A [`Scene`] is a cluster with Multus on it; [`Scene::round`] puts one [`Fault`] in and counts. Start reading there, then at
 //! [`crate::faults`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::str::FromStr;
@@ -105,7 +105,7 @@ pub struct Scene {
     pace: Pace,
     random: Cell<u64>,
     /// When which node's configuration was damaged, in the round that goes on.
-    damages: std::sync::Mutex<Vec<(String, SystemTime)>>,
+    damages: RefCell<Vec<(String, SystemTime)>>,
 }
 
 /// What one fault did.
@@ -186,7 +186,7 @@ impl Scene {
             pace,
             // Zero would stay zero.
             random: Cell::new(seed.wrapping_mul(2).wrapping_add(1)),
-            damages: std::sync::Mutex::default(),
+            damages: RefCell::default(),
         };
         let values = scene.values(&[]);
         scene.world.install(Helm::V4, &values.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -253,8 +253,7 @@ impl Scene {
 
     /// Notes that the configuration of a node is being damaged now.
     pub fn damages(&self, node: &Node) {
-        let mut damages = self.damages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        damages.push((node.name().to_owned(), SystemTime::now()));
+        self.damages.borrow_mut().push((node.name().to_owned(), SystemTime::now()));
     }
 
     /// The configuration that makes the runtime of a node call Multus, if there is one. Its extension follows the primary's kind.
@@ -271,7 +270,7 @@ impl Scene {
     /// When the fault cannot be put in or be undone; what pods suffer is counted, and no error.
     pub fn round(&self, fault: &Fault) -> Result<Row> {
         let context = || format!("the fault {:?}", fault.name);
-        self.damages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.damages.borrow_mut().clear();
         (fault.prepare)(self).with_context(context)?;
         let before: Vec<_> = self.nodes().iter().map(|node| self.conf_now(node)).collect();
         let load = Load::new(NETWORKS).at_once(2).kept(3).patience(fault.patience);
@@ -316,7 +315,7 @@ impl Scene {
 
     /// Whether it may run without its networks, if that is reported.
     fn may_lack(&self, lacking: &Lacking) -> bool {
-        let damages = self.damages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let damages = self.damages.borrow();
         let soon = |damaged: SystemTime| {
             let since = lacking.since.and_then(|since| since.duration_since(damaged).ok());
             since.is_some_and(|since| since <= MAY_SLIP)
@@ -379,7 +378,7 @@ impl Scene {
     }
 
     fn after_damage(&self, lacking: &Lacking) -> String {
-        let damages = self.damages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let damages = self.damages.borrow();
         let Some(since) = lacking.since else { return "attached at a time that is not known".to_owned() };
         let mine = damages.iter().filter(|(node, _)| *node == lacking.node);
         match mine.filter_map(|(_, damaged)| since.duration_since(*damaged).ok()).min() {
