@@ -1,5 +1,4 @@
 //! From upstream's manifest, applied with kubectl, to the chart and back, with pods running all the while.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 

@@ -1,6 +1,5 @@
 //! A certificate of its own for each node: `cert-approver` of our image, by the example's manifest, gives ours and upstream's
 //! `kubeconfig_generator` what they ask a real API server for, and refuses whoever asks for more.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

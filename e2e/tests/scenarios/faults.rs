@@ -1,5 +1,4 @@
 //! What can be wrong with a cluster or with values: a clear message where a person looks first, and plain pods go on.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! The cluster that all other tests stand on.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::process::Command;

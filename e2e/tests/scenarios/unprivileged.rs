@@ -1,5 +1,4 @@
 //! What the chart's pod of thick mode may do, read off the processes that run: nothing but what `docs/security.md` says.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
 //! Upstream's own manifest with our image: nothing but the image's name is another.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 

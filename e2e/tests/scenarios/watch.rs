@@ -1,5 +1,4 @@
 //! List and watch against a real API server: what the caches of the daemon, and its look at its own DaemonSet, stand on.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::File;
 use std::os::fd::AsFd;

@@ -1,5 +1,4 @@
 //! The most telling faults while pods come and go; `cargo xtask soak` has all of them, and takes its time.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use e2e::faults;
 use e2e::soak::{Engine, Pace, Scene};

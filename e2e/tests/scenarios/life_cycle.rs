@@ -1,5 +1,4 @@
 //! Upgrade, rollback, uninstall and reinstall while pods come and go.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

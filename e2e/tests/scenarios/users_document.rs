@@ -1,5 +1,4 @@
 //! The user's document, section 4: install with `values-multus.yaml`, then its three commands that verify the install.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use e2e::install::{OUR_IMAGE, USERS_VALUES};
 use e2e::{Archive, Pair, World};

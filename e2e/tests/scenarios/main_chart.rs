@@ -1,5 +1,4 @@
 //! The user's document, section 6: Multus as a dependency of a main chart.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 

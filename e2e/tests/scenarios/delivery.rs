@@ -1,5 +1,4 @@
 //! How the chart reaches a cluster: an index, an OCI registry, and renderers that do not see the cluster. And `helm test`.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

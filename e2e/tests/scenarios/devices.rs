@@ -1,5 +1,4 @@
 //! Devices: a real kubelet allocates them and tells of them on its pod-resources socket, where the plugin on the node asks.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

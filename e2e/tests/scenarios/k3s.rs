@@ -1,5 +1,4 @@
 //! The user's document, section 5: k3s. Its folders are those of old releases, and must do on new ones too.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

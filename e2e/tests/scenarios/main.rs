@@ -1,0 +1,18 @@
+//! What users and nodes go through, on real clusters, a module for each. One program, so that there is always another scenario to run
+//! beside a slow one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod certificates;
+mod cluster;
+mod delivery;
+mod devices;
+mod faults;
+mod k3s;
+mod life_cycle;
+mod main_chart;
+mod moving;
+mod soak;
+mod unprivileged;
+mod upstream_manifest;
+mod users_document;
+mod watch;
