@@ -48,7 +48,7 @@ impl Burst {
         self.each(self.leases)
     }
 
-    /// Milliseconds of the daemon's CPU for each pod; a mean, since the kernel tells them in tens.
+    /// Milliseconds of the daemon's CPU for each pod, mean.
     pub(super) fn cpu_each(&self) -> f64 {
         #[allow(clippy::cast_precision_loss)]
         let pods = self.pods as f64;

@@ -79,11 +79,20 @@ fn start(process: &Path) -> Option<Duration> {
     Some(of_ticks(ticks))
 }
 
-/// User and system time of a process, and of its children that have ended.
+/// CPU time of a process, exact while no thread of it ends, and of its children that have ended, in hundredths of a second: ours has
+/// none.
 fn own(process: &Path) -> Option<Duration> {
+    let mut threads = 0;
+    for thread in fs::read_dir(process.join("task")).ok()?.flatten() {
+        let times = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        threads += times.split(' ').next()?.parse::<u64>().unwrap_or_default();
+    }
     let stat = stat(process)?;
-    let ticks = stat.split(' ').skip(11).take(4).map(|field| field.parse::<u64>());
-    Some(of_ticks(ticks.sum::<std::result::Result<u64, _>>().ok()?))
+    let ticks = |skip: usize| {
+        let fields = stat.split(' ').skip(skip).take(2).map(|field| field.parse::<u64>());
+        Some(of_ticks(fields.sum::<std::result::Result<u64, _>>().ok()?))
+    };
+    Some(Duration::from_nanos(threads).max(ticks(11)?) + ticks(13)?)
 }
 
 /// What `/proc/<pid>/stat` tells after the name, which stands in parentheses and may hold anything.
@@ -179,6 +188,17 @@ mod tests {
         child.wait().unwrap();
         // Both clocks tick in hundredths of a second.
         assert!(found.unwrap() + Duration::from_millis(20) >= before);
+    }
+
+    #[test]
+    fn cpu_time_grows_with_work() {
+        let this = Path::new("/proc/self");
+        let before = own(this).unwrap();
+        // Looking is work, and the wait between two looks lets the kernel account for it.
+        testbed::wait::until("more CPU time", Duration::from_secs(10), || {
+            own(this).is_some_and(|now| now > before).then_some(())
+        })
+        .unwrap();
     }
 
     #[test]
