@@ -19,7 +19,8 @@ const USAGE: &str = "usage: cargo xtask soak [OPTION...], as root
   --for 30m                in rounds of all of them, in another order each, for that time (s, m or h); else each once
   --engine ours|upstream   whose Multus; `ours` is made first, unless E2E_IMAGES names a folder with images
   --seed N                 chooses orders, nodes and moments; told at the start of each run
-  --page                   writes the table in docs/reliability.md, from the last round of each fault with each engine";
+  --page                   writes the table in docs/reliability.md, from the last round of each fault with each engine; alone, it
+                           does nothing else";
 
 struct Options {
     faults: Vec<&'static Fault>,
@@ -33,6 +34,9 @@ struct Options {
 type Rows = BTreeMap<String, Row>;
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    if arguments == ["--page"] {
+        return page::write(&stored(Engine::Ours)?, &stored(Engine::Upstream)?);
+    }
     let options = Options::read(arguments)?;
     crate::test::install_tools()?;
     if std::env::var_os("E2E_IMAGES").is_none() {

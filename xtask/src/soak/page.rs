@@ -35,17 +35,16 @@ fn table(ours: &Rows, upstream: &Rows) -> String {
                      | --- | ---: | --- | ---: | ---: | --- | ---: |\n"
         .to_owned();
     for fault in &FAULTS {
-        let cells = |rows: &Rows| rows.get(fault.name).map_or("| | not tried | |".to_owned(), cells);
-        let (ours, upstream) = (cells(ours), cells(upstream));
-        table += &format!("| {} {} {}\n", fault.what, ours, upstream.trim_start_matches("| "));
+        let cells = |rows: &Rows| rows.get(fault.name).map_or(" | not tried | |".to_owned(), cells);
+        table += &format!("| {} | {} {}\n", fault.what, cells(ours), cells(upstream));
     }
     table
 }
 
-/// `| pods | what | times |`
+/// `pods | what | times |`
 fn cells(row: &Row) -> String {
     format!(
-        "| {} | {} | {:.1} / {:.1} s |",
+        "{} | {} | {:.1} / {:.1} s |",
         row.pods,
         wrong(row),
         row.p95.as_secs_f32(),
