@@ -29,17 +29,11 @@ containers:
     {{- end }}
     {{- include "multus.env" (dict "root" . "env" $name) | nindent 4 }}
     # Ready: networks can be looked up, and the runtime calls the shim. Else the reason stands in the pod's events.
-    readinessProbe:
-      exec:
-        command: [/usr/src/multus-cni/bin/multus-daemon, -probe=node]
-      periodSeconds: 5
-      timeoutSeconds: 5
-      failureThreshold: 2
+    {{- include "multus.ours.probes" (list "/usr/src/multus-cni/bin/multus-daemon" "-probe=node") | nindent 4 }}
     livenessProbe:
       exec:
         command: [/usr/src/multus-cni/bin/multus-daemon, -probe=healthz]
-      initialDelaySeconds: 30
-      periodSeconds: 20
+      periodSeconds: 60
       timeoutSeconds: 10
       failureThreshold: 3
     resources:
@@ -83,15 +77,8 @@ containers:
       - --keep
       {{- include "multus.ours.keep" . | nindent 6 }}
     {{- include "multus.env" (dict "root" . "env" $name) | nindent 4 }}
-    readinessProbe:
-      exec:
-        command:
-          - /usr/src/multus-cni/bin/install_multus
-          - --healthy
-          {{- include "multus.ours.keep" . | nindent 10 }}
-      periodSeconds: 5
-      timeoutSeconds: 5
-      failureThreshold: 2
+    {{- $flags := include "multus.ours.keep" . | fromYamlArray }}
+    {{- include "multus.ours.probes" (concat (list "/usr/src/multus-cni/bin/install_multus" "--healthy") $flags) | nindent 4 }}
     resources:
       {{- include "multus.resources" . | nindent 6 }}
     securityContext:

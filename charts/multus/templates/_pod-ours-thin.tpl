@@ -20,15 +20,8 @@ containers:
     {{- include "multus.env" (dict "root" . "env" (list (dict "name" "MULTUS_NODE_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName"))))) | nindent 4 }}
     # Ready: all is in place on the node, and the runtime reads our configuration first. Nothing is restarted for it; what is wrong
     # stands in the pod's events.
-    readinessProbe:
-      exec:
-        command:
-          - /usr/src/multus-cni/bin/thin_entrypoint
-          - --healthy
-          {{- include "multus.ours.thin.flags" . | nindent 10 }}
-      periodSeconds: 5
-      timeoutSeconds: 5
-      failureThreshold: 2
+    {{- $flags := include "multus.ours.thin.flags" . | fromYamlArray }}
+    {{- include "multus.ours.probes" (concat (list "/usr/src/multus-cni/bin/thin_entrypoint" "--healthy") $flags) | nindent 4 }}
     resources:
       {{- include "multus.resources" . | nindent 6 }}
     securityContext:
@@ -54,6 +47,28 @@ volumes:
   {{- include "multus.hostFolder" (dict "name" "run" "path" "/run/multus") | nindent 2 }}
   {{- include "multus.hostFolder" (dict "name" "journals" "path" $journals) | nindent 2 }}
   {{- include "multus.hostFolder" (dict "name" "results" "path" "/var/lib/cni/results") | nindent 2 }}
+{{- end -}}
+
+{{/*
+Probes of the node's state, by this command. Often until all is in place, since a roll-out waits for it, and seldom from then on: each one
+is a process that is started within the container's own limits. There is no time after which waiting is given up: the cluster's own
+network may come tomorrow.
+*/}}
+{{- define "multus.ours.probes" -}}
+startupProbe:
+  exec:
+    command:
+      {{- toYaml . | nindent 6 }}
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 1000000
+readinessProbe:
+  exec:
+    command:
+      {{- toYaml . | nindent 6 }}
+  periodSeconds: 30
+  timeoutSeconds: 5
+  failureThreshold: 2
 {{- end -}}
 
 {{/* Flags that the probe needs as well as the container. */}}
