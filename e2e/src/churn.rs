@@ -175,6 +175,13 @@ impl Churn<'_> {
         Ok(lock(&self.tally).clone())
     }
 
+    /// Deletes pods that were started besides, and counts them among those that were never gone if they do not go now.
+    pub fn pods_must_go(&self, pods: &[Pod]) {
+        if let Err(error) = self.world.delete(pods) {
+            lock(&self.tally).never_gone.push(format!("{error:#}"));
+        }
+    }
+
     fn lane(&self, node: &Node, lane: usize) {
         let mut recent = VecDeque::new();
         for number in 0.. {

@@ -9,7 +9,7 @@ use testbed::wait;
 
 use crate::install::{CHART, DAEMON_SET};
 use crate::soak::Scene;
-use crate::{Churn, NAMESPACE};
+use crate::{Churn, NAMESPACE, Pod};
 
 /// One fault.
 pub struct Fault {
@@ -299,16 +299,23 @@ fn with_small_disk(scene: &Scene, act: fn(&Node) -> Result<()>) -> Result<()> {
 }
 
 fn disk_full(scene: &Scene, churn: &Churn<'_>) -> Result<()> {
-    for fill in [Node::fill_small_disk as fn(&Node, bool) -> Result<()>, Node::fill_run] {
-        for node in scene.nodes() {
-            fill(node, true)?;
-        }
-        scene.last(FULL);
-        for node in scene.nodes() {
-            fill(node, false)?;
-        }
-        scene.some_pods(churn, 8);
-    }
+    let leaves =
+        |node: &Node| Pod::new(&format!("leaves-{}", node.name()), node.name()).networks("bridge,second");
+    let leaving: Vec<_> = scene.nodes().iter().map(leaves).collect();
+    scene.world.start(&leaving)?;
+    let full = |fill: fn(&Node, bool) -> Result<()>, full| {
+        scene.nodes().iter().try_for_each(|node| fill(node, full))
+    };
+    full(Node::fill_small_disk, true)?;
+    // What frees something may not need room for it.
+    churn.pods_must_go(&leaving);
+    scene.last(FULL);
+    full(Node::fill_small_disk, false)?;
+    scene.some_pods(churn, 8);
+    full(Node::fill_run, true)?;
+    scene.last(FULL);
+    full(Node::fill_run, false)?;
+    scene.some_pods(churn, 8);
     Ok(())
 }
 
