@@ -29,10 +29,11 @@ containers:
     {{- end }}
     {{- include "multus.env" (dict "root" . "env" $name) | nindent 4 }}
     # Ready: networks can be looked up, and the runtime calls the shim. Else the reason stands in the pod's events.
-    {{- include "multus.ours.probes" (list "/usr/src/multus-cni/bin/multus-daemon" "-probe=node") | nindent 4 }}
+    {{- include "multus.ours.readiness" (list "/usr/src/multus-cni/bin/multus-daemon" "-probe=node") | nindent 4 }}
     livenessProbe:
       exec:
         command: [/usr/src/multus-cni/bin/multus-daemon, -probe=healthz]
+      initialDelaySeconds: 30
       periodSeconds: 60
       timeoutSeconds: 10
       failureThreshold: 3
@@ -78,7 +79,7 @@ containers:
       {{- include "multus.ours.keep" . | nindent 6 }}
     {{- include "multus.env" (dict "root" . "env" $name) | nindent 4 }}
     {{- $flags := include "multus.ours.keep" . | fromYamlArray }}
-    {{- include "multus.ours.probes" (concat (list "/usr/src/multus-cni/bin/install_multus" "--healthy") $flags) | nindent 4 }}
+    {{- include "multus.ours.readiness" (concat (list "/usr/src/multus-cni/bin/install_multus" "--healthy") $flags) | nindent 4 }}
     resources:
       {{- include "multus.resources" . | nindent 6 }}
     securityContext:

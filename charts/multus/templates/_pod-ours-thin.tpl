@@ -21,7 +21,7 @@ containers:
     # Ready: all is in place on the node, and the runtime reads our configuration first. Nothing is restarted for it; what is wrong
     # stands in the pod's events.
     {{- $flags := include "multus.ours.thin.flags" . | fromYamlArray }}
-    {{- include "multus.ours.probes" (concat (list "/usr/src/multus-cni/bin/thin_entrypoint" "--healthy") $flags) | nindent 4 }}
+    {{- include "multus.ours.readiness" (concat (list "/usr/src/multus-cni/bin/thin_entrypoint" "--healthy") $flags) | nindent 4 }}
     resources:
       {{- include "multus.resources" . | nindent 6 }}
     securityContext:
@@ -49,24 +49,13 @@ volumes:
   {{- include "multus.hostFolder" (dict "name" "results" "path" "/var/lib/cni/results") | nindent 2 }}
 {{- end -}}
 
-{{/*
-Probes of the node's state, by this command. Often until all is in place, since a roll-out waits for it, and seldom from then on: each one
-is a process that is started within the container's own limits. There is no time after which waiting is given up: the cluster's own
-network may come tomorrow.
-*/}}
-{{- define "multus.ours.probes" -}}
-startupProbe:
-  exec:
-    command:
-      {{- toYaml . | nindent 6 }}
-  periodSeconds: 2
-  timeoutSeconds: 5
-  failureThreshold: 1000000
+{{/* A probe of the node's state, by this command. Not more often: each one is a process within the container's own limits. */}}
+{{- define "multus.ours.readiness" -}}
 readinessProbe:
   exec:
     command:
       {{- toYaml . | nindent 6 }}
-  periodSeconds: 30
+  periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 2
 {{- end -}}

@@ -104,6 +104,34 @@ fn a_shim_that_is_deleted_and_a_plugins_folder_that_is_replaced() {
     Pair::start(&world, "pair").end(&world);
 }
 
+/// As one that starts in the moment in which another program has taken the configuration away; here the moment is made longer.
+#[test]
+fn a_pod_that_started_without_its_networks_is_reported() {
+    let world = one_node("fault-bare");
+    world.install(Helm::V4, &["--set", OUR_IMAGE]).unwrap();
+    world.apply(BRIDGE).unwrap();
+    let node = world.node("node1");
+    let daemon = |signal: &str| {
+        let send = "for process in /proc/[0-9]*; do \
+                    case \"$(tr '\\0' ' ' <$process/cmdline)\" in */multus-daemon*) kill -$0 ${process#/proc/};; esac; done";
+        node.machine().run("sh", &["-c", send, signal]).unwrap();
+    };
+    daemon("STOP");
+    node.machine().run("sh", &["-ec", "mv \"$0\"/00-multus.conf* /root/", node.conf_dir()]).unwrap();
+    let bare = Pod::new("bare", "node1").networks("bridge");
+    world.start(std::slice::from_ref(&bare)).unwrap();
+    assert!(!world.interfaces("bare").unwrap().contains_key("net1"), "the configuration was away");
+    daemon("CONT");
+    let reported = wait::until("the event", Duration::from_secs(120), || {
+        let events = world.events("bare").unwrap_or_default();
+        events.into_iter().find(|event| event.starts_with("NetworksMissing"))
+    });
+    assert!(reported.unwrap().contains("default/bridge"));
+
+    world.delete(&[bare]).unwrap();
+    Pair::start(&world, "pair").end(&world);
+}
+
 #[test]
 fn a_crd_that_somebody_else_brought() {
     let world = one_node("fault-crd");
