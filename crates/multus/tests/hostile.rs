@@ -80,6 +80,16 @@ fn say(node: &Node, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Sends a request that is complete, and reads the answer. Without hanging up first: the daemon drops what nobody waits for.
+fn ask(node: &Node, bytes: &[u8]) -> String {
+    let mut stream = connect(node);
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    // What it did not read of the request makes the end of the answer an error.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 fn post(path: &str, body: &str) -> Vec<u8> {
     format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
@@ -181,7 +191,7 @@ fn whatever_is_no_request_of_ours_is_refused() {
     }
     // One request a connection: what follows the first is not even read.
     let two = [post(LOOKUP, body), post(LOOKUP, body)].concat();
-    assert_eq!(say(&node, &two).matches("HTTP/1.1 ").count(), 1);
+    assert_eq!(ask(&node, &two).matches("HTTP/1.1 ").count(), 1);
     is_well(&node, &mut daemon);
 }
 
@@ -213,7 +223,7 @@ fn names_of_sandboxes_and_pods_lead_nowhere_and_begin_no_line() {
     let hostile = ["../outside", "..", "a/b", "a\nb", "a\u{1b}[2Jb", "\0", &"/".repeat(10_000)];
     for id in hostile {
         let env = json!({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": id, "CNI_NETNS": "", "CNI_ARGS": ""});
-        let answer = say(&node, &post("/cni", &json!({"env": env, "config": "e30="}).to_string()));
+        let answer = ask(&node, &post("/cni", &json!({"env": env, "config": "e30="}).to_string()));
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("is none"), "{id:?}: {answer}");
         assert!(answer.len() < 4096, "it repeats what it was sent");
     }
@@ -358,7 +368,7 @@ fn annotations_of_pods_are_read_without_trust() {
         }
     });
     let known = || {
-        let answer = say(&node, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = ask(&node, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
         answer.lines().any(|line| line == r#"multus_cache_objects{object="pod"} 7"#).then_some(())
     };
     daemon.wait("the pods", known);
@@ -403,7 +413,7 @@ fn notices_that_nobody_s_shim_sends_make_no_metrics_grow() {
         let text = notice.to_string();
         daemon.wait("room", || socket.send_to(text.as_bytes(), node.path("run").join(NOTICES)).ok());
     }
-    let metrics = say(&node, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let metrics = ask(&node, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(metrics.len() < 256 << 10, "{} bytes", metrics.len());
     is_well(&node, &mut daemon);
 }
