@@ -45,7 +45,10 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
             testbed::parts::docker_registry()?;
             testbed::parts::cnitool()?;
             testbed::parts::helm3()?;
-            cargo(&["test", "--workspace", "--exclude", "e2e", "--locked"], &[("RUST_BACKTRACE", "1")])
+            cargo(
+                &["test", "--workspace", "--exclude", "e2e", "--locked"],
+                &[("RUST_BACKTRACE", "1"), ("RUST_TEST_THREADS", &at_once())],
+            )
         }),
         ("e2e", crate::e2e::run),
         ("charts", || crate::chart::run(&["--check".to_owned()])),
@@ -81,6 +84,11 @@ pub(crate) fn run(only: &[String]) -> Result<()> {
         crate::say(&format!("== {name}: {:.0} s", start.elapsed().as_secs_f32()));
     }
     Ok(())
+}
+
+/// How many tests run at once: many wait for processes and deadlines more than they compute.
+pub(crate) fn at_once() -> String {
+    std::thread::available_parallelism().map_or(4, |cores| cores.get() * 2).to_string()
 }
 
 pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {

@@ -112,8 +112,10 @@ fn a_pod_that_started_without_its_networks_is_reported() {
     world.apply(BRIDGE).unwrap();
     let node = world.node("node1");
     let daemon = |signal: &str| {
+        // By the beginning of its command line: what is sent is in this shell's own, too.
         let send = "for process in /proc/[0-9]*; do \
-                    case \"$(tr '\\0' ' ' <$process/cmdline)\" in */multus-daemon*) kill -$0 ${process#/proc/};; esac; done";
+                    case \"$(tr '\\0' ' ' <$process/cmdline)\" in \
+                    /usr/src/multus-cni/bin/multus-daemon*) kill -$0 ${process#/proc/};; esac; done";
         node.machine().run("sh", &["-c", send, signal]).unwrap();
     };
     daemon("STOP");

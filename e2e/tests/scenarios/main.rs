@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod certificates;
+mod churn;
 mod cluster;
 mod delivery;
 mod devices;
@@ -11,7 +12,6 @@ mod k3s;
 mod life_cycle;
 mod main_chart;
 mod moving;
-mod soak;
 mod unprivileged;
 mod upstream_manifest;
 mod users_document;

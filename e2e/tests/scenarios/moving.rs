@@ -17,16 +17,6 @@ fn from_the_thin_manifest_by_helm_3() {
 }
 
 #[test]
-fn from_the_thick_manifest_by_helm_3() {
-    there_and_back("moving-thick-3", "multus-daemonset-thick.yml", "snapshot-thick", Helm::V3, HELM_3);
-}
-
-#[test]
-fn from_the_thin_manifest_by_helm_4() {
-    there_and_back("moving-thin-4", "multus-daemonset.yml", "snapshot", Helm::V4, HELM_4);
-}
-
-#[test]
 fn from_the_thick_manifest_by_helm_4() {
     there_and_back("moving-thick-4", "multus-daemonset-thick.yml", "snapshot-thick", Helm::V4, HELM_4);
 }
