@@ -49,17 +49,6 @@ volumes:
   {{- include "multus.hostFolder" (dict "name" "results" "path" "/var/lib/cni/results") | nindent 2 }}
 {{- end -}}
 
-{{/* A probe of the node's state, by this command. Not more often: each one is a process within the container's own limits. */}}
-{{- define "multus.ours.readiness" -}}
-readinessProbe:
-  exec:
-    command:
-      {{- toYaml . | nindent 6 }}
-  periodSeconds: 10
-  timeoutSeconds: 5
-  failureThreshold: 2
-{{- end -}}
-
 {{/* Flags that the probe needs as well as the container. */}}
 {{- define "multus.ours.thin.flags" -}}
 {{- $paths := include "multus.thin.paths" . | fromJson -}}

@@ -72,6 +72,17 @@ seLinuxOptions:
   type: {{ (include "multus.node" .root | fromJson).seLinuxType }}
 {{- end -}}
 
+{{/* A probe of the node's state, by this command. Not more often: each one is a process within the container's own limits. */}}
+{{- define "multus.ours.readiness" -}}
+readinessProbe:
+  exec:
+    command:
+      {{- toYaml . | nindent 6 }}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 2
+{{- end -}}
+
 {{/* A folder of the node's: a dict with `name` and `path`. */}}
 {{- define "multus.hostFolder" -}}
 - name: {{ .name }}
