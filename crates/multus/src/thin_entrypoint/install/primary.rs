@@ -154,13 +154,13 @@ impl Installation<'_> {
     /// The configuration on disk is as wanted, and the only one of ours.
     fn heal(&mut self) -> Result<(), Error> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
-        let renamed = self.place.renamed_to();
         if !self.place.put(wanted)? || self.told_of_damage.is_some_and(|told| told.elapsed() < TELL_EVERY) {
             return Ok(());
         }
         self.told_of_damage = Some(Instant::now());
         let path = self.place.path(wanted);
-        let reason = match renamed {
+        // Looked for when the damage is known: before, it may not have been done yet.
+        let reason = match self.place.renamed_to() {
             Some(name) if name.ends_with(".cilium_bak") => {
                 format!(
                     "; there is {name}: Cilium takes other networks away unless it is installed with cni.exclusive=false"
