@@ -18,6 +18,7 @@ mod report;
 mod scene;
 mod series;
 mod slow;
+mod spent;
 mod weigh;
 
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    const WHOLE: Self = Self { rounds: 20, bursts: 3, whole: true, publish: true, images: None };
+    const WHOLE: Self = Self { rounds: 30, bursts: 5, whole: true, publish: true, images: None };
     const QUICK: Self = Self { rounds: 3, bursts: 1, whole: false, publish: false, images: None };
 
     /// `--cluster [--quick] [--rounds N] [--bursts N] [--images FOLDER]`

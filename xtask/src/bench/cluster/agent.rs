@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -44,6 +44,8 @@ pub(super) struct Call {
 pub(super) struct Called {
     /// From before it was started until it was reaped.
     pub(super) wall: Duration,
+    /// When that was.
+    pub(super) ended: SystemTime,
     /// The process' own and its children's.
     pub(super) cpu: Duration,
     /// What it printed.
@@ -75,11 +77,12 @@ fn run(call: &Call) -> Result<Called> {
     let environment: Vec<_> =
         call.environment.iter().map(|(key, value)| (key.clone(), value.into())).collect();
     let run = measure::run(crate::cni::command(&call.program, &environment, call.stdin.as_bytes())?)?;
+    let ended = SystemTime::now();
     if !run.status.success() {
         bail!("{}: {}", call.program.display(), run.error_text());
     }
     let stdout = String::from_utf8(run.stdout).context("read what the plugin printed")?;
-    Ok(Called { wall: run.wall, cpu: run.cpu, stdout })
+    Ok(Called { wall: run.wall, ended, cpu: run.cpu, stdout })
 }
 
 fn veths() -> Result<usize> {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde_json::Value;
 use testbed::cluster::{Cluster, Spec};
 
@@ -25,19 +27,47 @@ pub(super) fn count(
     node: &str,
     requests: &mut BTreeMap<String, usize>,
 ) -> Result<()> {
+    for event in since(cluster, mark)? {
+        if let Some(request) = request(&event, node) {
+            *requests.entry(request).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+/// How long the API server worked on requests since `mark` of that daemon that had been answered by `end`, when a call did: on those
+/// the call may have waited. One after the other, as they are made.
+pub(super) fn waited(cluster: &Cluster, mark: u64, node: &str, end: SystemTime) -> Result<Duration> {
+    let end = Timestamp::try_from(end).context("the time of a call")?;
+    let mut waited = Duration::ZERO;
+    for event in since(cluster, mark)? {
+        // Events are posted when there is time.
+        if request(&event, node).is_none_or(|request| request.ends_with(" events")) {
+            continue;
+        }
+        let [received, answered] = times(&event).context("an audit event without its times")?;
+        if answered <= end {
+            waited += answered.duration_since(received).unsigned_abs();
+        }
+    }
+    Ok(waited)
+}
+
+/// When a request came, and when it was answered.
+fn times(event: &Value) -> Option<[Timestamp; 2]> {
+    let time = |key: &str| event[key].as_str()?.parse().ok();
+    Some([time("requestReceivedTimestamp")?, time("stageTimestamp")?])
+}
+
+/// What was noted since `mark`.
+fn since(cluster: &Cluster, mark: u64) -> Result<Vec<Value>> {
     let path = path(cluster);
     let what = || format!("read {}", path.display());
     let mut file = fs::File::open(&path).with_context(what)?;
     file.seek(SeekFrom::Start(mark)).with_context(what)?;
     let mut text = String::new();
     file.read_to_string(&mut text).with_context(what)?;
-    for line in text.lines() {
-        let event: Value = serde_json::from_str(line).with_context(what)?;
-        if let Some(request) = request(&event, node) {
-            *requests.entry(request).or_default() += 1;
-        }
-    }
-    Ok(())
+    text.lines().map(|line| serde_json::from_str(line).with_context(what)).collect()
 }
 
 /// `VERB resource`. A watch is one request for as long as it lasts, not one of a pod's.
@@ -64,5 +94,15 @@ mod tests {
         assert_eq!(request(&patch, "10.99.0.12").as_deref(), Some("PATCH pods/status"));
         assert_eq!(request(&patch, "10.99.0.13"), None);
         assert_eq!(request(&event("watch", Value::Null), "10.99.0.12"), None);
+    }
+
+    #[test]
+    fn a_request_has_two_times() {
+        let event = json!({
+            "requestReceivedTimestamp": "2026-01-02T03:04:05.999000Z",
+            "stageTimestamp": "2026-01-02T03:04:06.004000Z",
+        });
+        let took = times(&event).map(|[received, answered]| answered.duration_since(received).as_millis());
+        assert_eq!(took, Some(5));
     }
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::audit;
 use super::scene::{Scene, Side, pod, settled, until};
 use super::series::Series;
-use super::weigh;
+use super::spent::Spent;
+use super::{audit, spent, weigh};
 
 /// How many pods at once.
 const PODS: usize = 10;
@@ -28,6 +28,8 @@ pub(super) struct Burst {
     pub(super) ready: Series,
     /// What the daemon used for all pods, from their creation to their end, and what it started.
     cpu: Duration,
+    /// Of the whole computer for all pods, from their creation until all were ready.
+    spent: Vec<Spent>,
     /// Requests of the daemon for all pods.
     pub(super) requests: BTreeMap<String, usize>,
     /// Pods in all.
@@ -53,6 +55,13 @@ impl Burst {
         #[allow(clippy::cast_precision_loss)]
         let pods = self.pods as f64;
         self.cpu.as_secs_f64() * 1000.0 / pods
+    }
+
+    /// Milliseconds of a part of the computer's CPU time for each pod until all were ready, mean.
+    pub(super) fn spent_each(&self, part: impl Fn(&Spent) -> Duration) -> f64 {
+        #[allow(clippy::cast_precision_loss)]
+        let pods = self.pods as f64;
+        self.spent.iter().map(part).sum::<Duration>().as_secs_f64() * 1000.0 / pods
     }
 
     /// For each pod.
@@ -100,10 +109,13 @@ fn one(scene: &mut Scene, side: Side, count: usize, burst: &mut Burst) -> Result
     let before = if daemon { scene.agent(side)?.daemon()?.own } else { Duration::ZERO };
     let asked = audit::mark(scene.cluster());
 
+    spent::rest()?;
+    let spent = Spent::now()?;
     let (start, began) = (Instant::now(), weigh::now()?);
     scene.create(&pods)?;
     scene.kubectl(&[&["wait", "--for=condition=Ready", "--timeout=120s"], names.as_slice()].concat(), "")?;
     burst.ready.push(per_minute(start.elapsed()));
+    burst.spent.push(Spent::now()? - spent);
     let started = scene.agent(side)?.started(MARK)?;
     ensure!(started.len() == PODS, "{} programs of {PODS} pods run", started.len());
     let last = started.into_iter().max().unwrap_or_default();

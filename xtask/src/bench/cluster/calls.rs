@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::scene::{COUNTS, Held, Scene, Side};
 use super::series::Series;
+use super::{audit, spent};
 
 const VERBS: [&str; 2] = ["ADD", "DEL"];
 
@@ -16,11 +17,18 @@ const VERBS: [&str; 2] = ["ADD", "DEL"];
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     walls: BTreeMap<(Side, &'static str, usize), Series>,
+    /// Of an ADD, by side and number of networks: how long the API server worked on what the daemon asked meanwhile.
+    waits: BTreeMap<(Side, usize), Series>,
 }
 
 impl Calls {
     pub(super) fn wall(&self, side: Side, verb: &'static str, count: usize) -> &Series {
         &self.walls[&(side, verb, count)]
+    }
+
+    /// How long the API server worked on what was asked during an ADD.
+    pub(super) fn waited(&self, side: Side, count: usize) -> &Series {
+        &self.waits[&(side, count)]
     }
 
     /// What that side takes beyond the delegates alone, round by round.
@@ -40,12 +48,13 @@ pub(super) fn measure(scene: &mut Scene, rounds: usize) -> Result<Calls> {
         for count in COUNTS {
             for index in 0..Side::ALL.len() {
                 let side = Side::ALL[(round + index) % Side::ALL.len()];
-                let walls = turn(scene, side, count).with_context(|| {
+                let turn = turn(scene, side, count).with_context(|| {
                     format!("pod with {count} networks on the node {}, round {}", side.name(), round + 1)
                 })?;
-                for (verb, wall) in VERBS.into_iter().zip(walls) {
+                for (verb, wall) in VERBS.into_iter().zip(turn.walls) {
                     calls.walls.entry((side, verb, count)).or_default().add(wall);
                 }
+                calls.waits.entry((side, count)).or_default().add(turn.waited);
                 // Upstream leaves one each time, and the node would run out of addresses.
                 scene.drop_leases(side)?;
             }
@@ -54,18 +63,34 @@ pub(super) fn measure(scene: &mut Scene, rounds: usize) -> Result<Calls> {
     Ok(calls)
 }
 
-/// One ADD and one DEL of one side.
-fn turn(scene: &mut Scene, side: Side, count: usize) -> Result<[Duration; 2]> {
+/// One ADD and one DEL.
+#[derive(Debug, Default)]
+struct Turn {
+    walls: [Duration; 2],
+    /// In the ADD, by the API server.
+    waited: Duration,
+}
+
+/// One ADD and one DEL of one side, each when the computer is at rest.
+fn turn(scene: &mut Scene, side: Side, count: usize) -> Result<Turn> {
     let held = scene.held(side, count)?;
     if side == Side::Plain {
-        return delegates_alone(scene, side, &held);
+        return Ok(Turn { walls: delegates_alone(scene, side, &held)?, ..Turn::default() });
     }
-    let mut walls = [Duration::ZERO; 2];
-    for (verb, wall) in VERBS.into_iter().zip(&mut walls) {
+    let mut turn = Turn::default();
+    let node = scene.node(side)?.address();
+    for (verb, wall) in VERBS.into_iter().zip(&mut turn.walls) {
         let call = scene.call(side, verb, &held)?;
-        *wall = scene.agent(side)?.call(&call)?.wall;
+        spent::rest()?;
+        let mark = audit::mark(scene.cluster());
+        let called = scene.agent(side)?.call(&call)?;
+        *wall = called.wall;
+        if verb == "ADD" {
+            spent::rest()?;
+            turn.waited = audit::waited(scene.cluster(), mark, &node, called.ended)?;
+        }
     }
-    Ok(walls)
+    Ok(turn)
 }
 
 /// Each delegate called directly, one after another.
@@ -74,6 +99,7 @@ fn delegates_alone(scene: &mut Scene, side: Side, held: &Held) -> Result<[Durati
     let agent = scene.agent(side)?;
     let mut walls = [Duration::ZERO; 2];
     let mut results: Vec<Value> = Vec::new();
+    spent::rest()?;
     for (call, config, follows) in &mut calls {
         if *follows {
             config["prevResult"] = results.last().cloned().unwrap_or_default();
@@ -83,6 +109,7 @@ fn delegates_alone(scene: &mut Scene, side: Side, held: &Held) -> Result<[Durati
         walls[0] += called.wall;
         results.push(serde_json::from_str(&called.stdout).context("read a plugin's result")?);
     }
+    spent::rest()?;
     // DEL of a list gets the list's result, which is its last plugin's.
     for index in (0..calls.len()).rev() {
         let last = (index..calls.len()).take_while(|at| *at == index || calls[*at].2).last();

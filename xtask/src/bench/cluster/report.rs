@@ -2,6 +2,7 @@
 
 use super::memory::Pair;
 use super::scene::{COUNTS, Side};
+use super::spent::Spent;
 use super::{Findings, Phase, budget, slow};
 use crate::bench::table::{section, times};
 
@@ -32,6 +33,9 @@ pub(super) fn of(found: &Findings) -> String {
     for (phase, limits) in phases() {
         text.push_str(&pods(phase, limits));
     }
+    for (phase, limits) in phases() {
+        text.push_str(&spent(phase, limits));
+    }
     text.push_str(&load(found));
     text.push_str(&requests(&found.free));
     text.push_str(&memory(found));
@@ -53,11 +57,32 @@ fn calls(phase: &Phase, limits: &str, verb: &'static str) -> String {
             times(upstream.median(), ours.median()),
         ]
     });
-    let note = "Calls made in the node's namespaces, of what is installed there, for pods that the API server has. Delegates: each plugin \
-                called directly, one after another, on the node without Multus. Beyond: the difference, round by round.";
+    let note = "Calls made in the node's namespaces, of what is installed there, for pods that the API server has, each when the computer is \
+                at rest. Delegates: each plugin called directly, one after another, on the node without Multus. Beyond: the difference, \
+                round by round.";
     let head =
         ["networks", "delegates", "ours", "upstream", "ours beyond", "upstream beyond", "upstream / ours"];
-    section(&format!("{verb}, {limits}"), note, &head, &rows)
+    let mut text = section(&format!("{verb}, {limits}"), note, &head, &rows);
+    if verb == "ADD" {
+        text.push_str(&waits(phase, limits));
+    }
+    text
+}
+
+/// Of what ADD takes beyond the delegates, the part that no Multus can make shorter.
+fn waits(phase: &Phase, limits: &str) -> String {
+    let rows = COUNTS.map(|count| {
+        let cells = Side::MULTUS.map(|side| phase.calls.waited(side, count).spread());
+        [count.to_string()].into_iter().chain(cells).collect()
+    });
+    let note = "Of that: how long the API server worked on what the daemon had asked it, until the ADD ended. Ours writes the status of a pod \
+                without networks when the ADD is over.";
+    section(
+        &format!("ADD, waiting for the API server, {limits}"),
+        note,
+        &["networks", "ours", "upstream"],
+        &rows,
+    )
 }
 
 fn pods(phase: &Phase, limits: &str) -> String {
@@ -86,6 +111,38 @@ fn pods(phase: &Phase, limits: &str) -> String {
                 the kubelet looks for once a second. The share is of what there is without Multus and without networks.";
     let head = ["ten pods at once", "running", "share", "ready", "share"];
     section(&format!("Ten pods at once, {limits}"), note, &head, &rows)
+}
+
+fn spent(phase: &Phase, limits: &str) -> String {
+    let kinds = [("without Multus", Side::Plain, 0)]
+        .into_iter()
+        .chain([0, 1].into_iter().flat_map(|count| Side::MULTUS.map(|side| (side.name(), side, count))));
+    let rows: Vec<_> = kinds
+        .map(|(name, side, count)| {
+            let burst = phase.bursts.of(side, count);
+            let name =
+                if side == Side::Plain { name.to_owned() } else { format!("{name}, {count} networks") };
+            let rest = |spent: &Spent| spent.all.saturating_sub(spent.control_plane + spent.nodes);
+            let parts = [
+                burst.spent_each(|spent| spent.all),
+                burst.spent_each(|spent| spent.control_plane),
+                burst.spent_each(|spent| spent.nodes),
+                burst.spent_each(rest),
+            ];
+            [name].into_iter().chain(parts.map(|part| format!("{part:.0}"))).collect()
+        })
+        .collect();
+    let note = "Milliseconds of the whole computer's CPU time for each of the ten pods, from their creation until all were ready, mean. All \
+                of the cluster shares the processors, so this is what pods wait for. A pod with a network has one more interface to make, \
+                whoever makes it.";
+    let head = [
+        "ten pods at once",
+        "all",
+        "API server, etcd, controllers",
+        "kubelet and containerd",
+        "plugins, shims, daemons and all else",
+    ];
+    section(&format!("Where the CPU time of ten pods goes, {limits}"), note, &head, &rows)
 }
 
 fn load(found: &Findings) -> String {

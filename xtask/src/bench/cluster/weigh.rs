@@ -61,13 +61,15 @@ pub(super) fn now() -> Result<Duration> {
     Ok(Duration::from_secs_f64(seconds.context("understand /proc/uptime")?))
 }
 
-fn processes() -> impl Iterator<Item = PathBuf> {
+/// Folders of all processes that can be seen from here.
+pub(super) fn processes() -> impl Iterator<Item = PathBuf> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     all.filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
         .map(|entry| entry.path())
 }
 
-fn words(process: &Path) -> Vec<String> {
+/// The words of its command line.
+pub(super) fn words(process: &Path) -> Vec<String> {
     let line = fs::read(process.join("cmdline")).unwrap_or_default();
     let line = String::from_utf8_lossy(&line).into_owned();
     line.split_terminator('\0').map(str::to_owned).collect()
@@ -87,12 +89,22 @@ fn own(process: &Path) -> Option<Duration> {
         let times = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
         threads += times.split(' ').next()?.parse::<u64>().unwrap_or_default();
     }
+    Some(Duration::from_nanos(threads).max(alone(process)?) + ticks(process, CHILDREN)?)
+}
+
+/// CPU time of a process without its children, in hundredths of a second.
+pub(super) fn alone(process: &Path) -> Option<Duration> {
+    ticks(process, ITSELF)
+}
+
+/// Where user and system time stand in `/proc/<pid>/stat`, after the name.
+const ITSELF: usize = 11;
+const CHILDREN: usize = 13;
+
+fn ticks(process: &Path, place: usize) -> Option<Duration> {
     let stat = stat(process)?;
-    let ticks = |skip: usize| {
-        let fields = stat.split(' ').skip(skip).take(2).map(|field| field.parse::<u64>());
-        Some(of_ticks(fields.sum::<std::result::Result<u64, _>>().ok()?))
-    };
-    Some(Duration::from_nanos(threads).max(ticks(11)?) + ticks(13)?)
+    let fields = stat.split(' ').skip(place).take(2).map(|field| field.parse::<u64>());
+    Some(of_ticks(fields.sum::<std::result::Result<u64, _>>().ok()?))
 }
 
 /// What `/proc/<pid>/stat` tells after the name, which stands in parentheses and may hold anything.
@@ -102,7 +114,7 @@ fn stat(process: &Path) -> Option<String> {
 }
 
 /// Hundredths of a second, as the kernel tells every user.
-fn of_ticks(ticks: u64) -> Duration {
+pub(super) fn of_ticks(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
