@@ -190,8 +190,17 @@ impl Scene {
         };
         let values = scene.values(&[]);
         scene.world.install(Helm::V4, &values.iter().map(String::as_str).collect::<Vec<_>>())?;
+        scene.configured()?;
         scene.world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}"))?;
         Ok(scene)
+    }
+
+    /// Returns when each node has Multus' configuration: upstream's DaemonSet is rolled out before.
+    fn configured(&self) -> Result<()> {
+        self.nodes().iter().try_for_each(|node| {
+            let what = format!("the configuration of {}", node.name());
+            wait::until(&what, Duration::from_secs(60), || self.conf(node).map(drop))
+        })
     }
 
     /// Helm's arguments for the install as it is, and `more` values.
@@ -310,7 +319,8 @@ impl Scene {
             node.machine().run("sh", &["-c", "rm -f \"$0\"/00-multus.conf*.cilium_bak", node.conf_dir()])?;
         }
         self.world.kubectl(&["-n", NAMESPACE, "rollout", "restart", &format!("daemonset/{DAEMON_SET}")])?;
-        self.world.rollout(DAEMON_SET)
+        self.world.rollout(DAEMON_SET)?;
+        self.configured()
     }
 
     /// Whether it may run without its networks, if that is reported.

@@ -4,6 +4,7 @@ use super::burst::Burst;
 use super::memory::Pair;
 use super::report::{LIMITS, mebibytes};
 use super::scene::{COUNTS, Side};
+use super::series::Series;
 use super::{Findings, Phase};
 use crate::bench::table::{section, times};
 
@@ -24,6 +25,8 @@ const SLOW: [f64; 2] = [0.2, 3.5];
 struct Figure {
     name: String,
     ours: f64,
+    /// How far ours may be off; nothing where it is exact, or measured otherwise.
+    give: Option<f64>,
     upstream: f64,
     bound: Bound,
 }
@@ -48,14 +51,23 @@ impl Figure {
         // A tenth is as fine as figures are told; one that looks met is.
         let verdict = if missed < 0.05 { "met".to_owned() } else { format!("missed by {missed:.1}") };
         let better = if self.upstream.is_nan() { "–".to_owned() } else { better };
-        vec![self.name.clone(), number(self.upstream), number(self.ours), better, bound, verdict]
+        let give = self.give.map(|give| format!(" ± {give:.1}")).unwrap_or_default();
+        let ours = number(self.ours) + &give;
+        vec![self.name.clone(), number(self.upstream), ours, better, bound, verdict]
+    }
+
+    fn of(name: String, series: [&Series; 2], bound: Bound) -> Self {
+        let give = Some(series[0].give());
+        Self { give, ..figure(name, series.map(Series::median), bound) }
     }
 }
 
 pub(super) fn table(found: &Findings) -> String {
     let rows: Vec<_> = figures(found).iter().map(Figure::cells).collect();
     let head = ["", "upstream", "ours", "times better", "budget", ""];
-    section("Budget", "What each figure was to be when the work began. Medians.", &head, &rows)
+    let note = "What each figure was to be when the work began. Medians; behind ± how far another run like this one may be from it, in 19 of \
+                20.";
+    section("Budget", note, &head, &rows)
 }
 
 fn figures(found: &Findings) -> Vec<Figure> {
@@ -74,7 +86,7 @@ fn figures(found: &Findings) -> Vec<Figure> {
 
 fn figure(name: String, pair: [f64; 2], bound: Bound) -> Figure {
     let [ours, upstream] = pair;
-    Figure { name, ours, upstream, bound }
+    Figure { name, ours, give: None, upstream, bound }
 }
 
 fn shims(found: &Findings) -> Vec<Figure> {
@@ -97,9 +109,9 @@ fn calls(phase: &Phase, limits: &str, add: [f64; 4]) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (verb, bounds) in [("ADD", add), ("DEL", [DEL; 4])] {
         for (count, bound) in COUNTS.into_iter().zip(bounds) {
-            let pair = Side::MULTUS.map(|side| phase.calls.beyond(side, verb, count).median());
+            let pair = Side::MULTUS.map(|side| phase.calls.beyond(side, verb, count));
             let name = format!("{verb} beyond the delegates, {count} networks, {limits}, ms");
-            figures.push(figure(name, pair, Bound::AtMost(bound)));
+            figures.push(Figure::of(name, pair.each_ref(), Bound::AtMost(bound)));
         }
     }
     figures
@@ -108,9 +120,9 @@ fn calls(phase: &Phase, limits: &str, add: [f64; 4]) -> Vec<Figure> {
 fn pods(phase: &Phase, limits: &str) -> Vec<Figure> {
     let plain = phase.bursts.plain().running.median();
     let line = |count| {
-        let pair = Side::MULTUS.map(|side| phase.bursts.of(side, count).running.median());
+        let pair = Side::MULTUS.map(|side| &phase.bursts.of(side, count).running);
         let name = format!("ten pods at once, {count} networks, {limits}, pods a minute");
-        figure(name, pair, Bound::AtLeast(plain * PODS))
+        Figure::of(name, pair, Bound::AtLeast(plain * PODS))
     };
     vec![line(0), line(1)]
 }
@@ -169,5 +181,7 @@ mod tests {
             ["f", "30.0", "90.0", "3.0", "≥ 100.0", "missed by 10.0"]
         );
         assert_eq!(figure("f".to_owned(), [1.0, f64::NAN], Bound::AtMost(2.0)).cells()[3], "–");
+        let spread = Figure { give: Some(1.26), ..figure("f".to_owned(), [3.5, 30.0], Bound::AtMost(2.0)) };
+        assert_eq!(spread.cells()[2], "3.5 ± 1.3");
     }
 }
