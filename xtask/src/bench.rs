@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 /// Runs this task as an optimised program: the API server is in this process, and a slow one would be measured along with its clients.
 fn again_optimised(arguments: &[String]) -> Result<()> {
     say("Building the benchmark itself, optimised");
-    let status = std::process::Command::new(env!("CARGO"))
+    let status = crate::build::cargo()
         .args(["run", "--quiet", "--locked", "--profile", "measure", "--package", "xtask", "--", "bench"])
         .args(arguments)
         .current_dir(crate::root())

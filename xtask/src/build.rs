@@ -46,9 +46,22 @@ impl Arch {
     }
 }
 
+/// Cargo as a person would call it. Of the variables with which Cargo runs this program, those that describe its package are left out:
+/// build scripts that watch them (ring's) would run anew each time that a task's call follows one by hand, or the other way round, and
+/// whatever is built upon them.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 /// `multus` as `cargo build` makes it. Progress is shown on stderr.
 pub(crate) fn debug_multus() -> Result<PathBuf> {
-    build(Command::new(env!("CARGO")).args(["build", "--locked", "--package", "multus"]), "multus")
+    build(cargo().args(["build", "--locked", "--package", "multus"]), "multus")
 }
 
 /// `multus` as it is released: optimised, static, in one file.
@@ -59,14 +72,14 @@ pub(crate) fn static_multus() -> Result<PathBuf> {
 /// This very program, optimised for what is measured with it.
 pub(crate) fn measuring() -> Result<PathBuf> {
     let arguments = ["build", "--locked", "--profile", "measure", "--package", "xtask"];
-    build(Command::new(env!("CARGO")).args(arguments), "xtask")
+    build(cargo().args(arguments), "xtask")
 }
 
 /// A package's program of the same name as it is released.
 pub(crate) fn static_program(package: &str, arch: Arch) -> Result<PathBuf> {
     let small = SMALL.contains(&package);
     let profile = if small { "small" } else { "release" };
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     cargo.args(["build", "--locked", "--profile", profile, "--target", arch.triple(), "--package", package]);
     let mut flags = static_flags();
     // Relocations of a static program as bits and not as records: only this linker is known to write them for old kernels.

@@ -112,7 +112,7 @@ fn our_binary(options: &Options) -> Result<PathBuf> {
         return Ok(path.into());
     }
     crate::say("building multus");
-    let status = Command::new(env!("CARGO"))
+    let status = crate::build::cargo()
         .args(["build", "--quiet", "--locked", "--package", "multus", "--bin", "multus"])
         .current_dir(crate::root())
         .status()

@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if Command::new("cargo").args(["fuzz", "--version"]).output().is_ok_and(|output| !output.status.success())
     {
         crate::say("== installing cargo-fuzz");
-        succeed(Command::new(env!("CARGO")).args([
+        succeed(crate::build::cargo().args([
             "install",
             "cargo-fuzz",
             "--version",
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let found = crate::root().join("target/fuzz-corpus").join(name);
         std::fs::create_dir_all(&found)?;
         succeed(
-            Command::new(env!("CARGO"))
+            crate::build::cargo()
                 .args(["fuzz", "run", name])
                 .arg(&found)
                 .arg(crate::root().join("fuzz/corpus").join(name))

@@ -92,7 +92,7 @@ pub(crate) fn at_once() -> String {
 }
 
 pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
-    let status = Command::new(env!("CARGO"))
+    let status = crate::build::cargo()
         .args(arguments)
         .envs(environment.iter().copied())
         .current_dir(crate::root())

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -50,7 +49,7 @@ fn join(texts: BTreeMap<String, BTreeSet<String>>) -> String {
 }
 
 fn metadata() -> Result<Value> {
-    let output = Command::new(env!("CARGO"))
+    let output = crate::build::cargo()
         .args(["metadata", "--format-version", "1", "--locked", "--offline"])
         .current_dir(crate::root())
         .output()
