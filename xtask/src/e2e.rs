@@ -15,8 +15,7 @@ const UPSTREAM: [&str; 2] = [parts::UPSTREAM_VERSION, "v4.2.4"];
 pub(crate) fn run() -> Result<()> {
     images()?;
     let folder = folder().display().to_string();
-    // They wait for clusters more than they compute.
-    let at_once = std::thread::available_parallelism().map_or(4, |cores| cores.get() * 2).to_string();
+    let at_once = crate::test::at_once();
     let environment =
         [("E2E_IMAGES", folder.as_str()), ("RUST_BACKTRACE", "1"), ("RUST_TEST_THREADS", at_once.as_str())];
     let tested =
