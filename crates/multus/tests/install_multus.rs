@@ -32,7 +32,7 @@ fn unpack() {
             fs::create_dir_all(dir).unwrap();
         }
         let image = Path::new(IMAGE);
-        fs::copy(env!("CARGO_BIN_EXE_multus"), image.join("multus")).unwrap();
+        testbed::programs::copy(Path::new(env!("CARGO_BIN_EXE_multus")), &image.join("multus")).unwrap();
         for name in ["passthru", "install_multus"] {
             symlink("multus", image.join(name)).unwrap();
         }

@@ -14,6 +14,7 @@ pub mod netns;
 pub mod parts;
 pub mod peer;
 pub mod plugin;
+pub mod programs;
 pub mod registry;
 pub mod wait;
 

@@ -72,9 +72,9 @@ impl Recorder {
     pub fn install(&self, plugin_type: &str) -> Result<PathBuf> {
         let target = self.dir.join(plugin_type);
         let program = program()?;
-        // A hard link is never "text file busy"; across file systems a copy has to do.
+        // Across file systems a copy has to do.
         if fs::hard_link(&program, &target).is_err() {
-            fs::copy(&program, &target).with_context(|| format!("install {}", target.display()))?;
+            crate::programs::copy(&program, &target)?;
         }
         Ok(target)
     }

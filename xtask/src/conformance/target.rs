@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 /// Programs beside the plugin itself.
 const OTHERS: [&str; 4] = ["thin_entrypoint", "install_multus", "kubeconfig_generator", "passthru"];
@@ -45,7 +45,7 @@ impl Target {
         let mut programs = BTreeMap::new();
         for (program, from) in std::iter::once(("multus", plugin.to_owned())).chain(others) {
             let to = dir.join(program);
-            fs::copy(&from, &to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+            testbed::programs::copy(&from, &to)?;
             programs.insert(program.to_owned(), to);
         }
         Ok(Self { name: name.to_owned(), title: title.to_owned(), dir, programs })

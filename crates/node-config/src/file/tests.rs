@@ -68,7 +68,7 @@ fn a_program_is_copied_with_its_mode_and_only_when_it_differs() {
 fn a_running_program_can_be_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("sleep");
-    fs::copy("/bin/sleep", &to).unwrap();
+    testbed::programs::copy(Path::new("/bin/sleep"), &to).unwrap();
     let mut running = Command::new(&to).arg("60").spawn().unwrap();
     let from = dir.path().join("from");
     fs::write(&from, "new").unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{Layout, NodeSpec, Primary};
-use crate::parts;
+use crate::{parts, programs};
 
 /// What a k3s release unpacks, in a folder that a real one calls by a hash of it.
 const RELEASE: &str =
@@ -83,8 +83,7 @@ pub(super) fn install_plugins(root: &Path, node: &NodeSpec) -> Result<()> {
     fs::create_dir_all(&bin_dir).with_context(|| format!("create {}", bin_dir.display()))?;
     for source in &sources {
         let name = source.file_name().unwrap_or_default();
-        fs::copy(source, bin_dir.join(name))
-            .with_context(|| format!("copy {} to a node", source.display()))?;
+        programs::copy(source, &bin_dir.join(name))?;
     }
     if generic {
         return Ok(());

@@ -104,7 +104,7 @@ impl Agent {
         let own = std::env::current_exe().context("find this program")?;
         let place = node.machine().path(PROGRAM);
         fs::create_dir_all(place.parent().unwrap_or(Path::new("/")))?;
-        fs::copy(&own, &place).with_context(|| format!("copy {} to {}", own.display(), place.display()))?;
+        testbed::programs::copy(&own, &place)?;
         let mut command = node.machine().command(PROGRAM);
         command.args(["bench", "agent"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child =
