@@ -35,7 +35,7 @@ pub(crate) enum LockError {
 /// The exclusive right to work on one sandbox.
 #[derive(Debug)]
 pub(crate) struct SandboxLock {
-    file: File,
+    _lock: Flock,
     path: PathBuf,
     /// Set when the lock was taken over from an orphan that would not end.
     pub(crate) taken_over: bool,
@@ -82,7 +82,7 @@ impl SandboxLock {
                 fcntl_setfd(&file, FdFlags::empty())
                     .map_err(|error| LockError::Unusable(path.to_owned(), error.into()))?;
                 write_owner(&file);
-                return Ok(SandboxLock { file, path: path.to_owned(), taken_over: false });
+                return Ok(SandboxLock { _lock: Flock(file), path: path.to_owned(), taken_over: false });
             }
             if Instant::now() >= deadline {
                 return Err(LockError::Held { owner_alive: owner_lives(&file) });
@@ -99,17 +99,22 @@ impl SandboxLock {
     }
 }
 
-impl Drop for SandboxLock {
+/// A file that is locked until this is dropped.
+#[derive(Debug)]
+struct Flock(File);
+
+impl Drop for Flock {
     fn drop(&mut self) {
-        // Unlocking, not closing: a plugin's daemon that inherited the descriptor would hold the lock for ever.
-        let _ = flock(&self.file, FlockOperation::Unlock);
+        // Unlocking, not closing. A plugin's daemon that inherited a sandbox's lock would hold it for ever, and a plugin that another
+        // thread starts just now has every descriptor of ours until it runs its program.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
 /// The node-wide lock: ADD and DEL share it, GC has it alone.
 #[derive(Debug)]
 pub(crate) struct NodeLock {
-    _file: File,
+    _lock: Flock,
 }
 
 impl NodeLock {
@@ -125,14 +130,14 @@ impl NodeLock {
         let dir = locks_dir(cni_dir);
         // Held only while the node lock is being taken.
         let _gate = hold(&dir.join(".gate"), operation, deadline)?;
-        hold(&dir.join(".node"), operation, deadline).map(|file| NodeLock { _file: file })
+        hold(&dir.join(".node"), operation, deadline).map(|lock| NodeLock { _lock: lock })
     }
 }
 
 /// One of the node's places for a call that runs plugins. It ends with its process, also by SIGKILL.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    _file: File,
+    _lock: Flock,
 }
 
 impl Slot {
@@ -148,7 +153,7 @@ impl Slot {
                 if try_flock(&file, FlockOperation::NonBlockingLockExclusive)
                     .map_err(|error| LockError::Unusable(path, error))?
                 {
-                    return Ok(Slot { _file: file });
+                    return Ok(Slot { _lock: Flock(file) });
                 }
             }
             if Instant::now() >= deadline {
@@ -163,11 +168,11 @@ fn locks_dir(cni_dir: &Path) -> PathBuf {
     cni_dir.join(".locks")
 }
 
-fn hold(path: &Path, operation: FlockOperation, deadline: Instant) -> Result<File, LockError> {
+fn hold(path: &Path, operation: FlockOperation, deadline: Instant) -> Result<Flock, LockError> {
     let file = open(path)?;
     loop {
         if try_flock(&file, operation).map_err(|error| LockError::Unusable(path.to_owned(), error))? {
-            return Ok(file);
+            return Ok(Flock(file));
         }
         if Instant::now() >= deadline {
             return Err(LockError::Held { owner_alive: true });

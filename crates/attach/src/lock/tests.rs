@@ -1,5 +1,6 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,26 @@ fn a_released_lock_is_free_although_a_child_still_has_its_descriptor() {
 }
 
 #[test]
+fn c59_a_released_lock_is_free_at_once_although_another_thread_starts_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let done = AtomicBool::new(false);
+    let taken = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                Command::new("/bin/true").status().unwrap();
+            }
+        });
+        let taken = (0..300).try_for_each(|_| {
+            NodeLock::exclusive(dir.path(), Instant::now()).map(drop)?;
+            Slot::acquire(dir.path(), 1, Instant::now()).map(drop)
+        });
+        done.store(true, Ordering::Relaxed);
+        taken
+    });
+    taken.unwrap();
+}
+
+#[test]
 fn an_orphan_of_a_dead_owner_is_waited_for_and_then_passed_by() {
     let dir = tempfile::tempdir().unwrap();
     let (lock, mut child) = orphan(dir.path());
@@ -61,14 +82,14 @@ fn an_orphan_of_a_dead_owner_is_waited_for_and_then_passed_by() {
 #[test]
 fn removing_the_lock_file_lets_nobody_in_beside_the_next_holder() {
     let dir = tempfile::tempdir().unwrap();
-    let inside = std::sync::atomic::AtomicU32::new(0);
+    let inside = AtomicU32::new(0);
     let work = || {
         for _ in 0..50 {
             let lock = SandboxLock::acquire(dir.path(), "a", soon()).unwrap();
-            let others = inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let others = inside.fetch_add(1, Ordering::SeqCst);
             assert_eq!(others, 0);
             thread::yield_now();
-            inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            inside.fetch_sub(1, Ordering::SeqCst);
             lock.release_and_remove();
         }
     };

@@ -172,9 +172,10 @@ fn a_primary_that_comes_late_is_waited_for_and_that_is_said_once() {
     });
     ended.unwrap();
     assert!(node.conf("00-multus.conf").contains("test1"));
-    let waits: Vec<_> = said.iter().filter(|line| line.contains("waiting for the primary network")).collect();
-    assert_eq!(waits.len(), 1, "{said:?}");
-    assert!(waits[0].contains("87-podman-bridge.conflist: of Podman"), "{waits:?}");
+    // It may also have been seen half written, which is another reason to wait and is said too.
+    let waits = said.iter().filter(|line| line.contains("waiting for the primary network"));
+    let without = waits.filter(|line| line.contains("87-podman-bridge.conflist: of Podman"));
+    assert_eq!(without.count(), 1, "{said:?}");
 }
 
 #[test]
