@@ -7,10 +7,10 @@ use crate::{NAMESPACE, World};
 
 /// The chart, from the repository's folder.
 pub const CHART: &str = "charts/multus";
-/// The values file of the user's document.
-pub const USERS_VALUES: &str = "examples/values-multus.yaml";
+/// The example values for any cluster.
+pub const EXAMPLE_VALUES: &str = "examples/values-multus.yaml";
 /// The one for k3s.
-pub const USERS_K3S_VALUES: &str = "examples/values-multus-k3s.yaml";
+pub const EXAMPLE_K3S_VALUES: &str = "examples/values-multus-k3s.yaml";
 /// Our image, as a value.
 pub const OUR_IMAGE: &str = "image.repository=ghcr.io/multus-rs/multus-rs";
 /// The DaemonSet's name, whoever installs it.

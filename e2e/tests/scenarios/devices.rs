@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use e2e::install::{OUR_IMAGE, USERS_VALUES};
+use e2e::install::{EXAMPLE_VALUES, OUR_IMAGE};
 use e2e::{Archive, Pod, World};
 use serde_json::{Value, json};
 use testbed::cluster::{Helm, NodeSpec};
@@ -28,7 +28,7 @@ fn network(name: &str, subnet: u8) -> Value {
 fn allocated_devices_reach_the_networks_that_name_their_resource() {
     let world = World::up("devices", |spec| spec.node(NodeSpec::new("node1")));
     world.load(&[Archive::Ours]).unwrap();
-    world.install(Helm::V4, &["-f", USERS_VALUES, "--set", OUR_IMAGE, "--set", "mode=thin"]).unwrap();
+    world.install(Helm::V4, &["-f", EXAMPLE_VALUES, "--set", OUR_IMAGE, "--set", "mode=thin"]).unwrap();
     let machine = world.node("node1").machine();
     let folder = machine.path("/var/lib/kubelet/device-plugins");
     let plugin = DevicePlugin::start(&folder, RESOURCE, &["nic-1", "nic-2", "nic-3"]).unwrap();

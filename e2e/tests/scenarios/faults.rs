@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::install::{CHART, DAEMON_SET, OUR_IMAGE, USERS_VALUES};
+use e2e::install::{CHART, DAEMON_SET, EXAMPLE_VALUES, OUR_IMAGE};
 use e2e::networks::{BRIDGE, SECOND_BRIDGE};
 use e2e::{Archive, NAMESPACE, Pair, Pod, World};
 use testbed::cluster::{Containerd, Helm, NodeSpec};
@@ -26,12 +26,12 @@ fn a_bin_dir_that_cannot_be_written() {
     world.plain_pods_start().unwrap();
 }
 
-/// The user's values name the generic folders; this cluster is k3s.
+/// `examples/values-multus.yaml` names the generic folders; this cluster is k3s.
 #[test]
 fn folders_of_another_platform() {
     let world = World::up("fault-platform", |spec| spec.suffix("+k3s1").node(NodeSpec::k3s("node1")));
     world.load(&[Archive::Ours, Archive::Plugins]).unwrap();
-    let notes = install(&world, &["-f", USERS_VALUES, "--set", OUR_IMAGE]);
+    let notes = install(&world, &["-f", EXAMPLE_VALUES, "--set", OUR_IMAGE]);
     for words in ["This is k3s", "/var/lib/rancher/k3s/agent/etc/cni/net.d", "cni.configDir"] {
         assert!(notes.contains(words), "{notes}");
     }

@@ -1,8 +1,8 @@
-//! The user's document, section 5: k3s. Its folders are those of old releases, and must do on new ones too.
+//! `examples/values-multus-k3s.yaml`: k3s. Its folders are those of old releases, and must do on new ones too.
 
 use std::time::Duration;
 
-use e2e::install::{OUR_IMAGE, USERS_K3S_VALUES, USERS_VALUES};
+use e2e::install::{EXAMPLE_K3S_VALUES, EXAMPLE_VALUES, OUR_IMAGE};
 use e2e::{Archive, Pair, World};
 use testbed::cluster::{Containerd, Helm, Layout, NodeSpec};
 use testbed::wait;
@@ -10,13 +10,13 @@ use testbed::wait;
 #[test]
 fn values_multus_k3s_alone() {
     let world = up("k3s-alone");
-    follow(&world, Helm::V4, &["-f", USERS_K3S_VALUES]);
+    follow(&world, Helm::V4, &["-f", EXAMPLE_K3S_VALUES]);
 }
 
 #[test]
 fn both_files_with_our_image() {
     let world = up("k3s-both-ours");
-    follow(&world, Helm::V3, &["-f", USERS_VALUES, "-f", USERS_K3S_VALUES, "--set", OUR_IMAGE]);
+    follow(&world, Helm::V3, &["-f", EXAMPLE_VALUES, "-f", EXAMPLE_K3S_VALUES, "--set", OUR_IMAGE]);
     a_new_release_gets_the_shim(&world);
 }
 
@@ -38,7 +38,7 @@ fn a_new_release_gets_the_shim(world: &World) {
 fn both_files_with_upstreams_image() {
     let world = up("k3s-both-upstream");
     world.load(&[Archive::Upstream("v4.3.0")]).unwrap();
-    follow(&world, Helm::V4, &["-f", USERS_VALUES, "-f", USERS_K3S_VALUES, "--set", "image.tag=v4.3.0"]);
+    follow(&world, Helm::V4, &["-f", EXAMPLE_VALUES, "-f", EXAMPLE_K3S_VALUES, "--set", "image.tag=v4.3.0"]);
 }
 
 fn up(name: &str) -> World {

@@ -1,4 +1,4 @@
-//! The user's document, section 6: Multus as a dependency of a main chart.
+//! `examples/main-chart`: Multus as a dependency of a main chart.
 
 use std::process::Command;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2e::install::{DAEMON_SET, OUR_IMAGE, USERS_VALUES};
+use e2e::install::{DAEMON_SET, EXAMPLE_VALUES, OUR_IMAGE};
 use e2e::{Archive, NAMESPACE, Pair, World};
 use serde_json::Value;
 use testbed::cluster::{Containerd, Helm, Node, NodeSpec};
@@ -50,8 +50,8 @@ fn its_processes_have_no_capability_and_see_only_what_they_need() {
         spec.node(NodeSpec::new("node1")).node(NodeSpec::new("node2").containerd(Containerd::V2))
     });
     world.load(&[Archive::Ours]).unwrap();
-    // With the user's limits, 100m and 50Mi: they hold.
-    let options = ["-f", USERS_VALUES, "--set", OUR_IMAGE, "--set", "metrics.port=9091"];
+    // With the limits of `examples/values-multus.yaml`, 100m and 50Mi: they hold.
+    let options = ["-f", EXAMPLE_VALUES, "--set", OUR_IMAGE, "--set", "metrics.port=9091"];
     world.install(Helm::V4, &options).unwrap();
     let pair = Pair::start(&world, "pair");
     for node in world.cluster().nodes() {
@@ -134,7 +134,7 @@ impl<'a> Process<'a> {
     }
 }
 
-/// Out of memory within the user's limits would be one.
+/// Out of memory within those limits would be one.
 fn no_container_was_restarted(world: &World) {
     let pods = world.kubectl(&["-n", NAMESPACE, "get", "pods", "--selector=app=multus", "--output=json"]);
     let pods: Value = serde_json::from_str(&pods.unwrap()).unwrap();

@@ -1,8 +1,8 @@
 //! `cargo xtask bench --cluster`: multus-rs and upstream's Multus, both thick, on a real cluster: real API server, kubelet, container
-//! runtime and images. Three nodes are alike but for what is installed: nothing, ours by the chart with the user's values, upstream
-//! by its own manifest. They take turns, with limits as shipped and without.
+//! runtime and images. Three nodes are alike but for what is installed: nothing, ours by the chart with
+//! `examples/values-multus.yaml`, upstream by its own manifest. They take turns, with upstream's limits and without.
 //!
-//! What is told is ratios, and medians of differences within a round. Start reading at [`run`]; [`budget`] says what each figure was
+//! What is told is ratios, and medians of differences within a round. Start reading at [`run`]; [`budget`] says what each figure is
 //! to be.
 
 mod agent;
@@ -214,12 +214,12 @@ fn measure(options: &Options, images: &Path) -> Result<()> {
 }
 
 fn findings(scene: &mut Scene, options: &Options, image: &Path, step: &dyn Fn(&str)) -> Result<Findings> {
-    step("both installed, limits as shipped");
-    install::as_shipped(scene)?;
+    step("both installed, upstream's limits");
+    install::limited(scene)?;
     scene.hold_pods()?;
     step("the programs on the node");
     let shims = programs::shims(scene, options.rounds)?;
-    let shipped = phase(scene, options, "limits as shipped", step)?;
+    let shipped = phase(scene, options, "upstream's limits", step)?;
     step("limits lifted");
     install::lift_limits(scene)?;
     let free = phase(scene, options, "no limits", step)?;

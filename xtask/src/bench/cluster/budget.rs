@@ -64,10 +64,10 @@ impl Figure {
 
 pub(super) fn table(found: &Findings) -> String {
     let rows: Vec<_> = figures(found).iter().map(Figure::cells).collect();
-    let head = ["", "upstream", "ours", "times better", "budget", ""];
-    let note = "What each figure was to be when the work began. Medians; behind ± how far another run like this one may be from it, in 19 of \
+    let head = ["", "upstream", "ours", "times better", "goal", ""];
+    let note = "What this project aims at. Medians; behind ± how far another run like this one may be from it, in 19 of \
                 20.";
-    section("Budget", note, &head, &rows)
+    section("Goals", note, &head, &rows)
 }
 
 fn figures(found: &Findings) -> Vec<Figure> {

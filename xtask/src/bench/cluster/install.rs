@@ -1,5 +1,5 @@
-//! Both installed, each on its node: ours by the chart with the user's values, upstream by its own manifest. Upstream's goes into a
-//! namespace of its own, so that one cluster has both.
+//! Both installed, each on its node: ours by the chart with `examples/values-multus.yaml`, upstream by its own manifest.
+//! Upstream's goes into a namespace of its own, so that one cluster has both.
 
 use std::fs;
 
@@ -19,8 +19,8 @@ fn namespace(side: Side) -> &'static str {
     if side == Side::Upstream { UPSTREAMS_NAMESPACE } else { "kube-system" }
 }
 
-/// With limits as they are shipped: the user's values and upstream's manifest have the same.
-pub(super) fn as_shipped(scene: &Scene) -> Result<()> {
+/// With upstream's limits: those values and its manifest have the same.
+pub(super) fn limited(scene: &Scene) -> Result<()> {
     ours(scene).context("install multus-rs")?;
     upstream(scene).context("install upstream's Multus")?;
     for side in Side::MULTUS {

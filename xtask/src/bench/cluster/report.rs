@@ -7,13 +7,13 @@ use super::{Findings, Phase, budget, slow};
 use crate::bench::table::{section, times};
 
 /// The two phases.
-pub(super) const LIMITS: [&str; 2] = ["no limits", "limits as shipped"];
+pub(super) const LIMITS: [&str; 2] = ["no limits", "upstream's limits"];
 
 pub(super) fn of(found: &Findings) -> String {
     let mut text = format!(
         "# multus-rs and Multus {}, thick, on a real cluster\n\nOne run, taking turns, {} rounds; {} CPUs for the whole cluster: \
-         Kubernetes {}, containerd {}, three nodes that are alike but for what is installed. Ours by the chart with the user's values, \
-         upstream by its own manifest; both are limited to 100m of CPU and 50Mi (\"limits as shipped\"), and then to nothing (\"no \
+         Kubernetes {}, containerd {}, three nodes that are alike but for what is installed. Ours by the chart with `examples/values-multus.yaml`, \
+         upstream by its own manifest; both are limited to 100m of CPU and 50Mi (\"upstream's limits\"), and then to nothing (\"no \
          limits\"). The primary network is bridge with host-local and portmap, the others are bridge with host-local, {}. Times are in \
          ms, p50 / p95.\n\n",
         testbed::parts::UPSTREAM_VERSION,
@@ -182,8 +182,8 @@ fn requests(phase: &Phase) -> String {
 fn memory(found: &Findings) -> String {
     let whole = found.whole.as_ref();
     let weighed: [(&str, Option<Pair>); 6] = [
-        ("idle, limits as shipped", Some(found.shipped.idle)),
-        ("after load, limits as shipped", Some(found.shipped.loaded)),
+        ("idle, upstream's limits", Some(found.shipped.idle)),
+        ("after load, upstream's limits", Some(found.shipped.loaded)),
         ("idle, no limits", Some(found.free.idle)),
         ("after load, no limits", Some(found.free.loaded)),
         ("with 250 pods, no limits", whole.map(|whole| whole.pods)),

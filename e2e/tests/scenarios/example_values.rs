@@ -1,6 +1,6 @@
-//! The user's document, section 4: install with `values-multus.yaml`, then its three commands that verify the install.
+//! Install with `examples/values-multus.yaml` as it is, then the three commands of docs/install.md that verify it.
 
-use e2e::install::{OUR_IMAGE, USERS_VALUES};
+use e2e::install::{EXAMPLE_VALUES, OUR_IMAGE};
 use e2e::{Archive, Pair, World};
 use testbed::cluster::{Containerd, Helm, NodeSpec};
 
@@ -33,7 +33,7 @@ fn up(name: &str) -> World {
 }
 
 fn follow(world: &World, helm: Helm, options: &[&str]) {
-    let options = [&["-f", USERS_VALUES], options].concat();
+    let options = [&["-f", EXAMPLE_VALUES], options].concat();
     world.install(helm, &options).unwrap();
 
     // Ours is thick, where the pod has two containers.
