@@ -19,42 +19,44 @@ Names, labels and images. Names are upstream's, so that this release can take ov
 {{ .Release.Namespace }}/{{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels that every object carries. */}}
+{{/* One map of a list of them, as YAML: of two that have a key the later one is right. Empty where none has one. */}}
+{{- define "multus.union" -}}
+{{- $union := dict -}}
+{{- range . -}}
+{{- range $key, $value := . -}}
+{{- $_ := set $union $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- if $union -}}{{- toYaml $union -}}{{- end -}}
+{{- end -}}
+
+{{/* Labels that every object carries: the user's, and ours, by which objects are found. */}}
 {{- define "multus.labels" -}}
-app: multus
-tier: node
-app.kubernetes.io/name: multus
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.global.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $ours := dict
+      "app" "multus"
+      "tier" "node"
+      "app.kubernetes.io/name" "multus"
+      "app.kubernetes.io/instance" .Release.Name
+      "app.kubernetes.io/managed-by" .Release.Service
+      "app.kubernetes.io/version" (.Chart.AppVersion | replace "+" "_")
+      "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- include "multus.union" (list .Values.global.commonLabels $ours) -}}
 {{- end -}}
 
-{{/* Annotations that every object carries; empty where there are none. */}}
-{{- define "multus.annotations" -}}
-{{- with .Values.global.commonAnnotations }}
-{{- toYaml . }}
-{{- end }}
-{{- end -}}
-
-{{/* `metadata` of an object: a dict with `root`, `name` and, for cluster-wide objects, `cluster: true`; `annotations` to add. */}}
+{{/*
+`metadata` of an object: a dict with `root`, `name` and, for cluster-wide objects, `cluster: true`; `labels` and `annotations` of the
+object's own, which count before those of all.
+*/}}
 {{- define "multus.metadata" -}}
-name: {{ .name }}
+name: {{ .name | toYaml }}
 {{- if not .cluster }}
-namespace: {{ .namespace | default (include "multus.namespace" .root) }}
+namespace: {{ .namespace | default (include "multus.namespace" .root) | toYaml }}
 {{- end }}
 labels:
-  {{- include "multus.labels" .root | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- $annotations := merge (dict) (.annotations | default dict) (.root.Values.global.commonAnnotations | default dict) }}
-{{- with $annotations }}
+  {{- include "multus.union" (list (include "multus.labels" .root | fromYaml) .labels) | nindent 2 }}
+{{- with include "multus.union" (list .root.Values.global.commonAnnotations .annotations) }}
 annotations:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- end -}}
 

@@ -8,19 +8,13 @@ metadata:
   labels:
     {{- /* Without versions: an upgrade that changes nothing of the pods leaves them running. */}}
     {{- $names := dict "app" "multus" "name" "multus" "tier" "node" "app.kubernetes.io/name" "multus" "app.kubernetes.io/instance" .Release.Name }}
-    {{- merge $names .Values.podLabels (.Values.global.commonLabels | default dict) | toYaml | nindent 4 }}
+    {{- include "multus.union" (list .Values.global.commonLabels .Values.podLabels $names) | nindent 4 }}
   annotations:
-    # The node's pods cannot start without it; a scale-down must take it last.
-    cluster-autoscaler.kubernetes.io/enable-ds-eviction: "false"
-    kubectl.kubernetes.io/default-container: kube-multus
-    {{- with $pod.annotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-    {{- with merge (dict) .Values.podAnnotations (.Values.global.commonAnnotations | default dict) }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- /* The node's pods cannot start without it; a scale-down must take it last. */}}
+    {{- $ours := dict "cluster-autoscaler.kubernetes.io/enable-ds-eviction" "false" "kubectl.kubernetes.io/default-container" "kube-multus" }}
+    {{- include "multus.union" (list $ours .Values.global.commonAnnotations .Values.podAnnotations $pod.annotations) | nindent 4 }}
 spec:
-  serviceAccountName: {{ include "multus.serviceAccountName" . }}
+  serviceAccountName: {{ include "multus.serviceAccountName" . | toYaml }}
   {{- with include "multus.imagePullSecrets" . }}
   {{- . | nindent 2 }}
   {{- end }}

@@ -12,7 +12,7 @@
 {{/* `metadata`: a dict with `root`, `name`, `weight` and `networks`. Not labelled app: multus, which is the DaemonSet's. */}}
 {{- define "multus.test.metadata" -}}
 name: {{ .name }}
-namespace: {{ include "multus.namespace" .root }}
+namespace: {{ include "multus.namespace" .root | toYaml }}
 labels:
   {{- omit (include "multus.labels" .root | fromYaml) "app" "tier" | toYaml | nindent 2 }}
 annotations:

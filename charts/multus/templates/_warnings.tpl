@@ -122,7 +122,7 @@ What works, but perhaps not as the user expects: a JSON list of texts, for NOTES
 {{- $upstreamThick := and (eq (include "multus.engine" .) "upstream") (eq (include "multus.mode" .) "thick") -}}
 {{- with and $upstreamThick .Values.resources.limits -}}
 {{- if .cpu -}}
-{{- $all = append $all (printf "resources.limits.cpu: upstream's daemon runs every plugin of every pod within it; with 100m pods get their networks 12 to 15\ntimes slower (measured). It is %s. Leave it out: --set resources.limits.cpu=null" (toString .cpu)) -}}
+{{- $all = append $all (printf "resources.limits.cpu: upstream's daemon runs every plugin of every pod within it; with 100m an ADD takes 4 to 7 times\nas long (docs/performance.md). It is %s. Leave it out: --set resources.limits.cpu=null" (toString .cpu)) -}}
 {{- end -}}
 {{- if and .memory (regexMatch "^[0-9]{1,2}Mi$" (toString .memory)) -}}
 {{- $all = append $all (printf "resources.limits.memory: upstream's daemon runs every plugin of every pod within it, and %s is soon too little: it is killed\nwhen many pods start at once. Set 512Mi or more." (toString .memory)) -}}

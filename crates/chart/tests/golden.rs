@@ -5,6 +5,7 @@ use std::fs;
 
 use chart::case;
 use chart::helm::Helm;
+use serde_json::Value;
 
 #[test]
 fn every_case_renders_as_its_golden_file_says_with_both_helms() {
@@ -32,6 +33,17 @@ fn every_case_renders_as_its_golden_file_says_with_both_helms() {
         "{}\n`cargo xtask chart` writes the files anew; `git diff` shows what changed",
         wrong.join("\n")
     );
+}
+
+/// kubectl and Helm take the last of two; Flux and the API server's own decoder refuse the object.
+#[test]
+fn no_golden_file_has_a_key_twice() {
+    assert!(serde_saphyr::from_multiple::<Value>("a: 1\na: 2\n").is_err(), "the parser tells");
+    for case in case::all().unwrap().values() {
+        let text = fs::read_to_string(case.golden()).unwrap();
+        let parsed = serde_saphyr::from_multiple::<Value>(&text);
+        assert!(parsed.is_ok(), "{}: {}", case.golden().display(), parsed.unwrap_err());
+    }
 }
 
 /// Those that have a file of their own differ in something; these do not.

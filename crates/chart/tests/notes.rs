@@ -128,7 +128,7 @@ fn upstreams_thick_mode_is_told_what_the_limits_of_the_document_do_to_it() {
         &notes,
         &[
             "resources.limits.cpu",
-            "12 to 15 times slower",
+            "4 to 7 times as long",
             "resources.limits.memory",
             "whenever its pod stops",
         ],

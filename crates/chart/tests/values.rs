@@ -129,3 +129,46 @@ fn a_value_that_is_taken_back_by_null_is_as_if_nobody_had_set_it() {
         assert_eq!(render(&["--values", file.to_str().unwrap()]), render(&[]), "Helm {}", helm.major);
     }
 }
+
+/// Release `123` in namespace `1234`: what looks like a number, or like true, is text all the same.
+#[test]
+fn names_labels_and_annotations_are_text_whatever_they_look_like() {
+    let chart = chart::dir("multus").display().to_string();
+    for helm in Helm::both().unwrap() {
+        for (release, namespace) in [("123", "1234"), ("true", "1e3")] {
+            let sets = "network.namespace=,serviceAccount.name=77,crds.install=auto,platform=openshift,\
+                        networkAttachmentDefinitions[0].name=5,networkAttachmentDefinitions[0].namespace=6";
+            let cluster = ["--kube-version", "v1.34.4", "--api-versions", "k8s.cni.cncf.io/v1"];
+            let arguments = ["template", release, &chart, "--namespace", namespace, "--set-string", sets];
+            let arguments = [&arguments[..], &cluster].concat();
+            let said = helm.run(&arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()).unwrap();
+            assert!(said.success, "{}", said.stderr);
+            let objects: Vec<Value> = serde_saphyr::from_multiple(&said.stdout).unwrap();
+            let mut numbers = Vec::new();
+            for object in objects.iter().filter(|object| object.is_object()) {
+                not_text(object, &mut Vec::new(), &mut numbers);
+            }
+            assert!(numbers.is_empty(), "Helm {}, {release}: {numbers:?}", helm.major);
+        }
+    }
+}
+
+/// Names, namespaces, labels and annotations below `value` that are no text.
+fn not_text(value: &Value, path: &mut Vec<String>, found: &mut Vec<String>) {
+    if let Some(map) = value.as_object() {
+        for (key, value) in map {
+            path.push(key.clone());
+            let is_name = ["name", "namespace", "serviceAccountName"].contains(&key.as_str());
+            let above =
+                path.iter().rev().nth(1).is_some_and(|above| above == "labels" || above == "annotations");
+            if (is_name || above) && !value.is_string() && !value.is_object() {
+                found.push(path.join("."));
+            }
+            not_text(value, path, found);
+            path.pop();
+        }
+    }
+    for value in value.as_array().into_iter().flatten() {
+        not_text(value, path, found);
+    }
+}
