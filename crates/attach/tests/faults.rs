@@ -30,10 +30,10 @@ impl Mounted {
     }
 
     fn read_only(dir: &Path) -> Mounted {
-        let dir = dir.display().to_string();
-        run("mount", &["--bind", &dir, &dir]);
-        run("mount", &["-o", "remount,bind,ro", &dir]);
-        Mounted(dir)
+        let place = dir.display().to_string();
+        run("mount", &["--bind", &place, &place]);
+        testbed::mounts::read_only(dir, &["bind"]).unwrap();
+        Mounted(place)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod device_plugin;
 pub mod enter;
 pub mod images;
+pub mod mounts;
 pub mod netns;
 pub mod parts;
 pub mod peer;

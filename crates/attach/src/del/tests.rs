@@ -196,7 +196,7 @@ fn a_read_only_or_full_disk_keeps_no_pod() {
             let filled = fs::write(node.host.cni_dir.join(".filler"), vec![0; 2 << 20]);
             assert!(filled.is_err());
         } else {
-            run("mount", &["-o", "remount,ro", &disk]);
+            testbed::mounts::read_only(&node.host.cni_dir, &[]).unwrap();
         }
         let deleted = node.del();
         let left = node.files();

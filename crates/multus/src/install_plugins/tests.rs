@@ -212,7 +212,7 @@ fn a_directory_that_cannot_be_written_is_named_with_the_value_to_set_and_the_oth
     let path = sealed.path().to_str().unwrap();
     run("mount", &["-t", "tmpfs", "-o", "ro", "tmpfs", path]);
     let errors = place.install(&["--to", path]);
-    run("umount", &[path]);
+    run("umount", &["-l", path]);
     let errors = errors.unwrap_err();
     assert_eq!(errors.len(), 1, "{errors:?}");
     for part in [path, "Read-only file system", "cni.binDir"] {
@@ -227,9 +227,9 @@ fn a_directory_that_cannot_be_written_and_lacks_nothing_is_no_error() {
     place.install(&[]).unwrap();
     let path = place.to.path().to_str().unwrap();
     run("mount", &["--bind", path, path]);
-    run("mount", &["-o", "remount,bind,ro", path]);
+    testbed::mounts::read_only(place.to.path(), &["bind"]).unwrap();
     let said = place.install(&[]);
-    run("umount", &[path]);
+    run("umount", &["-l", path]);
     assert!(said.unwrap().ends_with("macvlan: up to date\n"));
 }
 

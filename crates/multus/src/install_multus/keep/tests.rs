@@ -246,6 +246,6 @@ fn a_directory_that_cannot_be_written_is_named_with_what_to_set_and_ends_nothing
         heard.wait_for("opt/bin is as it should be again");
         assert!(node.has("opt/bin", "1"));
     });
-    mount(&["umount", &path]);
+    mount(&["umount", "-l", &path]);
     assert_eq!(said.iter().filter(|line| line.contains("cni.binDir")).count(), 1, "{said:?}");
 }

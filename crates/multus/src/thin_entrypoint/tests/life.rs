@@ -316,11 +316,11 @@ fn a_directory_that_cannot_be_written_is_named_with_what_to_set_and_the_configur
         if dir == "bin" {
             fs::write(node.path("multus"), "newer").unwrap();
         }
-        mount(&["mount", "-o", "remount,ro", &path]);
+        testbed::mounts::read_only(&node.path(dir), &[]).unwrap();
         let flags = ["--owner=a/b", "--multus-log-level=debug"];
         let ended = keep(node.options(&flags), &Stop::by_hand().unwrap().0, &|_| {});
         let found = node.conf("00-multus.conf");
-        mount(&["umount", &path]);
+        mount(&["umount", "-l", &path]);
         let error = ended.unwrap_err();
         assert!(error.contains("Read-only file system") && error.contains(value), "{error}");
         assert_eq!(found, text);
