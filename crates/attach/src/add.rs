@@ -4,12 +4,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libcni::{Attachment, CniError, CniResult, Entry, Object, Route};
-use plan::{Plan, Planned, PodIdentity, Sandbox};
+use plan::{Plan, PlanEvent, Planned, PodIdentity, Sandbox};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Failure};
 use crate::host::Host;
-use crate::journal::{Element, Loaded, Own, Requests, Saved, State, Store};
+use crate::journal::{Element, Loaded, Saved, State, Store};
 use crate::lock::{NodeLock, SandboxLock, Slot};
 use crate::netns::PodNetns;
 use crate::route::Wish;
@@ -37,6 +37,8 @@ pub struct AttachedNetwork {
     pub result: CniResult,
     /// What its device-info file says (N-118).
     pub device_info: Option<Box<RawValue>>,
+    /// What the pod's owner should be told of it.
+    pub warnings: Vec<PlanEvent>,
 }
 
 /// Attaches all networks of `plan` to `sandbox`, until `deadline`.
@@ -62,7 +64,7 @@ pub fn add(
 
     let store = Store::new(&host.cni_dir);
     let elements: Vec<Element> =
-        plan.attachments.iter().map(|planned| element(host, planned, sandbox)).collect();
+        plan.attachments.iter().map(|planned| Element::of(planned, sandbox, &host.boot_id)).collect();
     step::reached("before the journal");
     let saved = store.write(id, &elements).map_err(|source| Error::State {
         action: "write the journal",
@@ -245,12 +247,14 @@ impl Call<'_> {
             .runtime(self.deadline)
             .add(&planned.network, &self.attachment(planned))
             .map_err(|error| self.cause(planned, error.to_cni()))?;
+        let warnings =
+            plan::confirm(planned, &result).map_err(|error| self.cause(planned, error.to_cni()))?;
         let device_info = planned
             .device_info
             .as_deref()
             .and_then(|path| devinfo::collect(path).ok().flatten())
             .and_then(|object| serde_json::value::to_raw_value(&object).ok());
-        Ok((AttachedNetwork { index: planned.index, result, device_info }, note))
+        Ok((AttachedNetwork { index: planned.index, result, device_info, warnings }, note))
     }
 
     /// An interface that is there already is nobody's to take over (C-19, N-40). Upstream's texts.
@@ -368,38 +372,6 @@ impl Call<'_> {
 /// Networks that may be attached at once, each other one by itself.
 fn groups(attachments: &[Planned]) -> impl Iterator<Item = &[Planned]> {
     attachments.chunk_by(|one, next| one.parallel && next.parallel)
-}
-
-fn element(host: &Host, planned: &Planned, sandbox: &Sandbox) -> Element {
-    let request = planned.request.clone();
-    let device = planned.device.as_ref();
-    Element {
-        name: planned.name.clone(),
-        network: planned.network.clone(),
-        requests: Requests {
-            if_name: request.interface.unwrap_or_default(),
-            mac: request.mac.unwrap_or_default(),
-            infiniband_guid: request.infiniband_guid.unwrap_or_default(),
-            ips: request.ips,
-            default_route: planned.default_route.iter().flatten().map(ToString::to_string).collect(),
-            filter_v4: planned.filter_v4,
-            filter_v6: planned.filter_v6,
-            device_id: device.map(|device| device.id.clone()).unwrap_or_default(),
-            resource_name: device.and_then(|device| device.resource.clone()).unwrap_or_default(),
-        },
-        own: Some(Own {
-            state: State::Adding,
-            boot_id: host.boot_id.clone(),
-            netns: sandbox.netns.clone(),
-            netns_id: netns::identity(&sandbox.netns),
-            if_name: planned.if_name.clone(),
-            args: planned.args.clone(),
-            capability_args: planned.capability_args.clone(),
-            device_info: planned.device_info.clone(),
-            primary: planned.primary,
-            ..Own::default()
-        }),
-    }
 }
 
 #[cfg(test)]

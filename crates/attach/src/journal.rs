@@ -13,7 +13,10 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use libcni::{Network, Object};
+use plan::{Planned, Sandbox};
 use serde::{Deserialize, Serialize};
+
+use crate::netns;
 
 /// The key that is ours inside each element.
 pub(crate) const OWN_KEY: &str = "multus-rs";
@@ -128,6 +131,41 @@ pub(crate) struct Requests {
     pub(crate) device_id: String,
     #[serde(rename = "resourceName", skip_serializing_if = "String::is_empty")]
     pub(crate) resource_name: String,
+}
+
+impl Element {
+    /// An attachment that is about to be made.
+    pub(crate) fn of(planned: &Planned, sandbox: &Sandbox, boot_id: &str) -> Element {
+        let request = planned.request.clone();
+        let device = planned.device.as_ref();
+        Element {
+            name: planned.name.clone(),
+            network: planned.network.clone(),
+            requests: Requests {
+                if_name: request.interface.unwrap_or_default(),
+                mac: request.mac.unwrap_or_default(),
+                infiniband_guid: request.infiniband_guid.unwrap_or_default(),
+                ips: request.ips,
+                default_route: planned.default_route.iter().flatten().map(ToString::to_string).collect(),
+                filter_v4: planned.filter_v4,
+                filter_v6: planned.filter_v6,
+                device_id: device.map(|device| device.id.clone()).unwrap_or_default(),
+                resource_name: device.and_then(|device| device.resource.clone()).unwrap_or_default(),
+            },
+            own: Some(Own {
+                state: State::Adding,
+                boot_id: boot_id.to_owned(),
+                netns: sandbox.netns.clone(),
+                netns_id: netns::identity(&sandbox.netns),
+                if_name: planned.if_name.clone(),
+                args: planned.args.clone(),
+                capability_args: planned.capability_args.clone(),
+                device_info: planned.device_info.clone(),
+                primary: planned.primary,
+                ..Own::default()
+            }),
+        }
+    }
 }
 
 /// What lies at a sandbox's place.

@@ -28,7 +28,8 @@ impl Engine<'_> {
         let host = self.host(netconf, &call.path);
         let attached = attach::add(&host, &plan, &sandbox, &identity, until)?;
         self.log_attached(&plan, &identity, &attached);
-        for note in &attached.notes {
+        let warnings = attached.attachments.iter().flat_map(|done| &done.warnings).chain(&plan.warnings);
+        for note in warnings.map(|event| &event.message).chain(&attached.notes) {
             self.log.line(Level::Error, format_args!("Add: {}: {note}", sandbox.container_id));
         }
         if let Some(pod) = &gathered.pod {
@@ -100,7 +101,8 @@ fn events_of(plan: &Plan, attached: &Attached) -> Vec<PlanEvent> {
         .attachments
         .iter()
         .filter_map(|done| events::added_interface(&plan.attachments[done.index], &done.result));
-    plan.warnings.iter().cloned().chain(added).collect()
+    let told = attached.attachments.iter().flat_map(|done| &done.warnings);
+    plan.warnings.iter().chain(told).cloned().chain(added).collect()
 }
 
 /// The default network's result, in the version that the runtime speaks (Q24).

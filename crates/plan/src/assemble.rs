@@ -8,6 +8,7 @@ use libcni::{Form, Network, Object, Verb};
 
 use crate::arguments;
 use crate::capability;
+use crate::confirm::Undeclared;
 use crate::devices::{self, Allocation};
 use crate::error::PlanError;
 use crate::events::PlanEvent;
@@ -67,6 +68,8 @@ pub struct Planned {
     pub device_info_source: Option<PathBuf>,
     /// What the pod asked of it.
     pub request: Request,
+    /// What of that no plugin declares, to be compared with the result.
+    pub undeclared: Vec<Undeclared>,
     /// Whether it may run beside others.
     pub parallel: bool,
 }
@@ -162,7 +165,8 @@ pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     let verified = facts.verb != Verb::Del;
     if verified {
         chosen.iter().try_for_each(|of| usable(facts, of))?;
-        chosen.iter().try_for_each(capability::verify).map_err(in_annotations)?;
+        let mode = facts.netconf.spec_mode;
+        chosen.iter().try_for_each(|of| capability::verify(of, mode)).map_err(in_annotations)?;
     }
     let routes = routes::settle(&chosen).map_err(in_annotations)?;
     let names =
@@ -222,6 +226,7 @@ struct Settled<'a> {
 impl Settled<'_> {
     fn assemble(self, facts: &Facts<'_>) -> Result<Planned, PlanError> {
         let Settled { of, index, if_name, allocation, filter } = self;
+        let undeclared = capability::undeclared(&of);
         let Chosen { origin, name, mut network, nad, selection } = of;
         let selection = selection.as_ref();
         let primary = index == 0;
@@ -252,6 +257,7 @@ impl Settled<'_> {
             filter_v6: filter.v6,
             device_info_source: device.as_ref().and_then(devices::info_source),
             request: Request::of(selection),
+            undeclared,
             qualified_name,
             name,
             origin,

@@ -4,39 +4,36 @@ use libcni::{Network, Object};
 use serde::Serialize;
 
 use crate::assemble::{Device, Origin};
+use crate::confirm::Undeclared;
 use crate::error::PlanError;
 use crate::facts::Facts;
-use crate::netconf::POD_ANNOTATIONS;
+use crate::netconf::{POD_ANNOTATIONS, SpecMode};
 use crate::resolve::Chosen;
 use crate::selection::Selection;
 
 /// What a pod asked for must be something that a plugin of the network declares to do; else the attachment
-/// fails, where upstream drops the request without a word (N-33, N-36, N-50, N-51, N-57, N-65).
+/// fails, where upstream drops the request without a word (N-33, N-36, N-50, N-51, N-57, N-65). In compat mode what
+/// goes by `CNI_ARGS` too is not refused here: only the result tells whether it was met ([`crate::confirm()`]).
+pub(crate) fn verify(of: &Chosen<'_>, mode: SpecMode) -> Result<(), PlanError> {
+    let goes_by_arguments = |of: &Undeclared| mode == SpecMode::Compat && of.goes_by_arguments();
+    match undeclared(of).into_iter().find(|request| !goes_by_arguments(request)) {
+        None => Ok(()),
+        Some(request) => Err(PlanError::Request { text: request.refusal(None) }),
+    }
+}
+
+/// The requests that no plugin of the network declares.
 ///
 /// The default-network annotation is upstream's own and not bound by those rules: primaries that read `mac` and
 /// `ips` from the pod themselves (OVN-Kubernetes) declare nothing.
-pub(crate) fn verify(of: &Chosen<'_>) -> Result<(), PlanError> {
-    let Some(selection) = &of.selection else { return Ok(()) };
+pub(crate) fn undeclared(of: &Chosen<'_>) -> Vec<Undeclared> {
+    let Some(selection) = &of.selection else { return Vec::new() };
     if of.origin == Origin::DefaultNetworkAnnotation {
-        return Ok(());
+        return Vec::new();
     }
-    let Some((key, capability, _)) =
-        requests(selection).into_iter().find(|(_, capability, _)| !of.network.declares(capability))
-    else {
-        return Ok(());
-    };
-    let types: Vec<&str> = of.network.plugins.iter().map(|plugin| plugin.plugin_type.as_str()).collect();
-    Err(PlanError::Request {
-        text: format!(
-            "{} asks for {key:?}, but no plugin of network {:?} ({}) declares the capability {capability:?}: add \
-             \"capabilities\": {{{capability:?}: true}} to a plugin that can do it, in \
-             NetworkAttachmentDefinition {}, or remove {key:?} from the item",
-            selection.label(),
-            of.network.name,
-            types.join(", "),
-            selection.full_name()
-        ),
-    })
+    let requests =
+        requests(selection).into_iter().filter(|(_, capability, _)| !of.network.declares(capability));
+    requests.map(|(key, capability, _)| Undeclared::new(selection, &of.network, key, capability)).collect()
 }
 
 /// What a selection asks of the plugins: key of the annotation, capability, value.

@@ -78,6 +78,14 @@ pub(crate) fn not_found_text(name: &str, namespace: &str, cause: &str) -> String
     format!("cannot find a network-attachment-definition ({name}) in namespace ({namespace}): {cause}")
 }
 
+/// `UnconfirmedRequest`, when a plugin that declares nothing of a request does not tell whether it honoured it (N-33, N-36).
+pub(crate) fn request_unconfirmed(problem: &str, remedy: &str) -> PlanEvent {
+    PlanEvent::warning(
+        "UnconfirmedRequest",
+        format!("{problem}, and the result does not tell whether it was honoured in CNI_ARGS: {remedy}"),
+    )
+}
+
 /// `InvalidNetworksAnnotation`, when strict mode goes on without a malformed annotation (N-29, N-35, N-39).
 pub fn annotation_ignored(cause: &str) -> PlanEvent {
     PlanEvent::warning(

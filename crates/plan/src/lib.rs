@@ -14,6 +14,7 @@ mod address;
 mod arguments;
 mod assemble;
 mod capability;
+mod confirm;
 mod devices;
 mod error;
 pub mod events;
@@ -30,6 +31,7 @@ mod testing;
 mod wanted;
 
 pub use assemble::{Device, Origin, Plan, Planned, Request, plan};
+pub use confirm::{Undeclared, confirm};
 pub use devices::{DEVINFO_CNI, DEVINFO_DP, needs_devices};
 pub use error::PlanError;
 pub use events::{EventKind, PlanEvent};
