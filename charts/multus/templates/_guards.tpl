@@ -140,6 +140,28 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The user's volumes, mounts and containers beside ours: a dict with `root` and `pod`. */}}
+{{- define "multus.guard.names" -}}
+{{- $containers := concat .pod.containers (.pod.initContainers | default list) -}}
+{{- $taken := dict "extraVolumes" .pod.volumes "extraContainers" $containers "extraInitContainers" (concat $containers .root.Values.extraContainers) -}}
+{{- range $key, $others := $taken -}}
+{{- $names := list -}}
+{{- range $others -}}{{- $names = append $names .name -}}{{- end -}}
+{{- range get $.root.Values $key -}}
+{{- if has .name $names -}}
+{{- include "multus.fail" (printf "%s: the pod has %q without it. Choose another name." $key .name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $seen := list -}}
+{{- range (first .pod.containers).volumeMounts -}}
+{{- if has .mountPath $seen -}}
+{{- include "multus.fail" (printf "extraVolumeMounts: the chart mounts %s itself. Choose another path." .mountPath) -}}
+{{- end -}}
+{{- $seen = append $seen .mountPath -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A NAD that no pod could use. */}}
 {{- define "multus.guard.nads" -}}
 {{- $seen := list -}}

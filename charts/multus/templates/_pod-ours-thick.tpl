@@ -62,10 +62,6 @@ containers:
         mountPath: {{ dir .here }}
         readOnly: true
       {{- end }}
-      {{- with .Values.config.log.file }}
-      - name: log
-        mountPath: {{ dir . }}
-      {{- end }}
       {{- with .Values.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
@@ -184,9 +180,6 @@ they are seen through: {name, path, mountPath}.
         path: daemon-config.json
 {{- with $paths.indicator.path }}
 {{ include "multus.hostFolder" (dict "name" "indicator" "path" .) }}
-{{- end }}
-{{- with .Values.config.log.file }}
-{{ include "multus.hostFolder" (dict "name" "log" "path" (dir .)) }}
 {{- end }}
 {{- end -}}
 

@@ -114,6 +114,7 @@ volumes:
 {{- $_ := set $keys "multusMasterCNI" . -}}
 {{- end -}}
 {{- with $config.log.file -}}
+{{- /* As the node has it: the shim logs to it as well. The pod has its folder at the same path. */ -}}
 {{- $_ := set $keys "logFile" . -}}
 {{- end -}}
 {{- if $config.namespaceIsolation.enabled -}}
@@ -126,7 +127,9 @@ volumes:
 {{- $_ := set $keys "overrideNetworkName" true -}}
 {{- end -}}
 {{- with $config.readinessIndicatorFile -}}
-{{- $_ := set $keys "readinessindicatorfile" . -}}
+{{- /* The daemon alone waits for it, and sees the node's files elsewhere. */ -}}
+{{- $here := eq (dir .) (include "multus.node" $ | fromJson).configDir | ternary (printf "/host/etc/cni/net.d/%s" (base .)) (printf "/hostroot%s" .) -}}
+{{- $_ := set $keys "readinessindicatorfile" $here -}}
 {{- end -}}
 {{- with $config.systemNamespaces -}}
 {{- $_ := set $keys "systemNamespaces" . -}}

@@ -4,6 +4,8 @@
 {{- $kind := printf "multus.pod.%s.%s" (include "multus.engine" .) (include "multus.mode" .) -}}
 {{- $pod := include $kind . | fromYaml -}}
 {{- if $pod.Error -}}{{- fail (printf "%s renders no YAML: %s" $kind $pod.Error) -}}{{- end -}}
+{{- if eq (include "multus.mode" .) "thick" -}}{{- include "multus.mountLog" (dict "file" .Values.config.log.file "pod" $pod) -}}{{- end -}}
+{{- include "multus.guard.names" (dict "root" . "pod" $pod) -}}
 metadata:
   labels:
     {{- /* Without versions: an upgrade that changes nothing of the pods leaves them running. */}}
@@ -49,6 +51,28 @@ spec:
     {{- toYaml (concat $pod.containers .Values.extraContainers) | nindent 4 }}
   volumes:
     {{- toYaml (concat $pod.volumes .Values.extraVolumes) | nindent 4 }}
+{{- end -}}
+
+{{/*
+Gives the daemon the folder of the log `file`, at its own path, unless it has it already; a dict with `file` and `pod`, which is changed.
+*/}}
+{{- define "multus.mountLog" -}}
+{{- $folder := dir (.file | default "/") -}}
+{{- $main := first .pod.containers -}}
+{{- $there := false -}}
+{{- range $main.volumeMounts -}}
+{{- if and $.file .readOnly (hasPrefix (printf "%s/" .mountPath) $.file) -}}
+{{- include "multus.fail" (printf "config.log.file: %s is below %s, which the daemon may only read.\nChoose another folder, for example /var/log/multus/multus.log." $.file .mountPath) -}}
+{{- end -}}
+{{- if eq .mountPath $folder -}}{{- $there = true -}}{{- end -}}
+{{- end -}}
+{{- if and .file (eq $folder "/") -}}
+{{- include "multus.fail" (printf "config.log.file: %s is in the node's root, which cannot be given to the daemon.\nChoose a folder, for example /var/log/multus/multus.log." .file) -}}
+{{- end -}}
+{{- if and .file (not $there) -}}
+{{- $_ := set $main "volumeMounts" (append $main.volumeMounts (dict "name" "log" "mountPath" $folder)) -}}
+{{- $_ := set .pod "volumes" (concat .pod.volumes (include "multus.hostFolder" (dict "name" "log" "path" $folder) | fromYamlArray)) -}}
+{{- end -}}
 {{- end -}}
 
 {{/*

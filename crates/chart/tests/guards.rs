@@ -75,6 +75,19 @@ const REFUSED: &[(&[&str], &[&str])] = &[
         &["updateStrategy.type=OnDelete", "updateStrategy.rollingUpdate.maxUnavailable=1"],
         &["updateStrategy", "OnDelete", "rollingUpdate"],
     ),
+    // What the pod has already.
+    (&["extraVolumes[0].name=cnibin"], &["extraVolumes", "\"cnibin\"", "another name"]),
+    (&["extraContainers[0].name=shim"], &["extraContainers", "\"shim\"", "another name"]),
+    (&["extraInitContainers[0].name=install-multus"], &["extraInitContainers", "\"install-multus\""]),
+    (
+        &["extraVolumeMounts[0].name=a", "extraVolumeMounts[0].mountPath=/run/multus"],
+        &["extraVolumeMounts", "/run/multus", "another path"],
+    ),
+    (
+        &["config.log.file=/var/lib/kubelet/pod-resources/multus.log"],
+        &["config.log.file", "/var/lib/kubelet/pod-resources", "may only read"],
+    ),
+    (&["config.log.file=/multus.log"], &["config.log.file", "/var/log/multus/multus.log"]),
     // NADs.
     (
         &["networkAttachmentDefinitions[0].name=a", "networkAttachmentDefinitions[0].config=nonsense"],
@@ -94,6 +107,10 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["cni.configDir=etc/cni/net.d"], &["configDir"]),
     (&["imge.tag=v4.0.0"], &["imge"]),
     (&["metrics.port=70000"], &["metrics", "port"]),
+    // Not a number, with a leading zero: Helm takes it for text.
+    (&["metrics.port=099999"], &["metrics", "port"]),
+    (&["apiServer.port=00"], &["apiServer", "port"]),
+    (&["config.readinessIndicatorFile=10-calico.conflist"], &["readinessIndicatorFile"]),
     (&["config.events=off"], &["events", "none"]),
     (&["network.requireDefault=maybe"], &["requireDefault", "boolean"]),
     (&["networkAttachmentDefinitions[0].nam=a"], &["networkAttachmentDefinitions"]),
