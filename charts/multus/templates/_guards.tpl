@@ -31,6 +31,14 @@
 {{- define "multus.guard.image" -}}
 {{- $image := .Values.image -}}
 {{- $engine := include "multus.engine" . -}}
+{{- $base := include "multus.imageBaseName" . -}}
+{{- if and (eq $engine "upstream") (eq $base "multus-rs") -}}
+{{- include "multus.fail" (printf "engine: upstream contradicts image.repository: %q, which holds multus-rs.\nSet image.repository: ghcr.io/k8snetworkplumbingwg/multus-cni, or a mirror of it; then engine can be left out." $image.repository) -}}
+{{- end -}}
+{{- /* A mirror of ours may be called so. */ -}}
+{{- if and (eq $engine "multus-rs") (hasSuffix "k8snetworkplumbingwg/multus-cni" $image.repository) -}}
+{{- include "multus.fail" (printf "engine: multus-rs contradicts image.repository: %q, which holds upstream's Multus.\nSet image.repository: ghcr.io/multus-rs/multus-rs, or a mirror of it, or leave engine out." $image.repository) -}}
+{{- end -}}
 {{- if and $image.digest (not $image.tag) (not (and .Values.engine .Values.mode .Values.engineVersion)) -}}
 {{- include "multus.fail" "image.digest: a digest without image.tag does not tell what the image holds.\nSet image.tag as well, or all of engine, mode and engineVersion." -}}
 {{- end -}}

@@ -12,6 +12,14 @@ const REFUSED: &[(&[&str], &[&str])] = &[
         &["image.repository=example.com/mirror/net"],
         &["image.repository", "`engine`", "multus-rs", "upstream"],
     ),
+    (
+        &["engine=upstream"],
+        &["engine:", "contradicts", "Set image.repository: ghcr.io/k8snetworkplumbingwg/multus-cni"],
+    ),
+    (
+        &[UPSTREAM, "engine=multus-rs"],
+        &["engine:", "contradicts", "Set image.repository: ghcr.io/multus-rs/multus-rs"],
+    ),
     (&["image.tag=v4.0.0-thick"], &["image.tag", "v4.0.0-thick", "image.tag: v4.0.0"]),
     (&[UPSTREAM, "mode=thick", "image.tag=v4.3.0"], &["mode:", "contradicts", "v4.3.0-thick"]),
     (&[UPSTREAM, "mode=thin", "image.tag=v4.3.0-thick"], &["mode:", "contradicts", "image.tag: v4.3.0,"]),
@@ -149,6 +157,21 @@ fn values_of_other_charts_are_refused_with_the_value_to_use_here() {
     for (old, new) in renamed {
         let text = refusal(&helm, &[&format!("{old}=x")]).unwrap_or_default();
         assert!(text.contains(&format!("{old}: this chart has no such value. Set {new}.")), "{old}: {text}");
+    }
+}
+
+/// A mirror may call its images as it likes, as long as somebody says what is in them.
+#[test]
+fn mirrors_of_either_engine_are_let_through() {
+    for helm in Helm::both().unwrap() {
+        for (engine, repository) in [
+            ("multus-rs", "registry.example.com/mirror/multus-cni"),
+            ("upstream", "registry.example.com/k8snetworkplumbingwg/multus-cni"),
+            ("upstream", "registry.example.com/mirror/multus"),
+        ] {
+            let sets = [format!("engine={engine}"), format!("image.repository={repository}")];
+            assert_eq!(refusal(&helm, &sets.each_ref().map(String::as_str)), None);
+        }
     }
 }
 
