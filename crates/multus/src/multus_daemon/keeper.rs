@@ -22,9 +22,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long the configuration may be impossible to keep right: a full disk. What is there goes on working meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a call may still be on its way that was started by an earlier configuration: containers' runtimes give up before.
-const CALL: Duration = Duration::from_secs(300);
-
 /// Keeps it.
 pub(super) struct Keeper<'a> {
     installation: Installation<'a>,
@@ -35,8 +32,6 @@ pub(super) struct Keeper<'a> {
     indicator: Option<PathBuf>,
     say: Say<'a>,
     state: State,
-    /// When this process began to keep the configuration.
-    begun: Option<Instant>,
 }
 
 /// How far the configuration is.
@@ -70,7 +65,6 @@ impl<'a> Keeper<'a> {
             indicator: config.readiness_indicator_file.clone(),
             say,
             state: State::Waiting,
-            begun: None,
         })
     }
 
@@ -122,7 +116,7 @@ impl<'a> Keeper<'a> {
             (Some(reason), State::Installed) => self.withdraw(reason),
             // What an earlier daemon left would make the runtime call a program that is not there.
             (Some(reason), State::Waiting) if self.missing_shim().is_some() => {
-                self.installation.install()?;
+                self.installation.come()?;
                 self.withdraw(reason)
             }
             (Some(reason), _) => {
@@ -135,7 +129,10 @@ impl<'a> Keeper<'a> {
                 true => self.begin(),
                 false => Ok(()),
             },
-            (None, _) => self.installation.look().and_then(|()| self.forget_kubeconfig()),
+            (None, _) => {
+                self.installation.look()?;
+                self.installation.forget_kubeconfig(Instant::now())
+            }
         }
     }
 
@@ -164,27 +161,16 @@ impl<'a> Keeper<'a> {
     }
 
     fn begin(&mut self) -> Result<(), Failure> {
-        if self.state == State::Waiting {
-            self.installation.install()?;
-            self.installation.configure_first()?;
-        } else {
-            if !self.installation.has_turn()? {
-                self.installation.install()?;
+        match (self.installation.come()?, &self.state) {
+            (true, State::Waiting) => self.installation.configure_first()?,
+            (true, _) => {
+                self.installation.look()?;
+                (self.say)("what was missing is there again, and so is the configuration");
             }
-            self.installation.look()?;
-            (self.say)("what was missing is there again, and so is the configuration");
+            (false, _) => {}
         }
         self.state = State::Installed;
-        self.begun.get_or_insert_with(Instant::now);
         Ok(())
-    }
-
-    /// When nobody can be reading it any more.
-    fn forget_kubeconfig(&self) -> Result<(), Failure> {
-        match self.begun {
-            Some(begun) if begun.elapsed() > CALL => self.installation.forget_kubeconfig(),
-            _ => Ok(()),
-        }
     }
 
     fn withdraw(&mut self, reason: String) -> Result<(), Failure> {

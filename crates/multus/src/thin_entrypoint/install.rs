@@ -4,13 +4,16 @@ mod primary;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use node_config::{Error, Generated, LastGood, Origin, Place, Program, Removal, Setting, Turn, file};
 
 use super::definition::Definition;
 use super::kubeconfig;
 use super::options::Options;
+
+/// How long a call may still be on its way that was started by an earlier configuration: containers' runtimes give up before.
+const CALL: Duration = Duration::from_secs(300);
 
 /// Why something could not be put right.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub(crate) struct Installation<'a> {
     definition: Option<Definition>,
     /// `None` before anything is installed.
     turn: Option<Turn>,
+    /// Since when this process has had the turn and changed nothing of the configuration.
+    settled: Option<Instant>,
     started: Instant,
     /// Where the primary comes from. Chosen once: another one that appears later does not take its place.
     primary: Option<Origin>,
@@ -69,6 +74,7 @@ impl<'a> Installation<'a> {
             say,
             definition: None,
             turn: None,
+            settled: None,
             started: Instant::now(),
             primary: None,
             wanted: None,
@@ -142,20 +148,37 @@ impl<'a> Installation<'a> {
         }
         match self.options.conf_file.clone() {
             // The source may be a ConfigMap that is swapped at this moment; what is installed stays.
-            Some(source) if source.exists() => self.copy(&source),
-            Some(_) => Ok(()),
-            None => self.follow_primary(),
+            Some(source) if source.exists() => self.copy(&source)?,
+            Some(_) => {}
+            None => self.follow_primary()?,
         }
+        self.settled.get_or_insert_with(Instant::now);
+        Ok(())
     }
 
     /// Whether this process, and no newer one, keeps the node. One that has not come to keeping it does so where nobody else does: at
     /// the end it may have to remove what a pod before it left.
     pub(crate) fn has_turn(&mut self) -> Result<bool, Failure> {
-        if let Some(turn) = &mut self.turn {
-            return Ok(turn.is_mine()?);
+        let has = match &mut self.turn {
+            Some(turn) => turn.is_mine()?,
+            None => {
+                self.turn = Turn::take_where_free(self.options.own_dir().join("turn"))?;
+                self.turn.is_some()
+            }
+        };
+        if !has {
+            self.settled = None;
         }
-        self.turn = Turn::take_where_free(self.options.own_dir().join("turn"))?;
-        Ok(self.turn.is_some())
+        Ok(has)
+    }
+
+    /// Comes to keeping the node, as the newest process does, whoever keeps it now. One that has kept it before is the older one
+    /// where another does now, and waits for its turn. Returns whether it keeps the node.
+    pub(crate) fn come(&mut self) -> Result<bool, Failure> {
+        if self.turn.is_none() {
+            self.install()?;
+        }
+        self.has_turn()
     }
 
     /// Ends the turn: whoever else is there may have it.
@@ -166,13 +189,17 @@ impl<'a> Installation<'a> {
     }
 
     /// Takes away the kubeconfig that thin mode left: where a daemon asks the API server, no token lies on the node. Not while a
-    /// configuration may name it.
-    pub(crate) fn forget_kubeconfig(&self) -> Result<(), Failure> {
+    /// configuration may name it, nor while a call may be under way that was started by one which did; and it is a newer pod's of thin
+    /// mode where this process has not the turn.
+    pub(crate) fn forget_kubeconfig(&mut self, now: Instant) -> Result<(), Failure> {
         let path = self.options.kubeconfig_path();
-        if self.options.thin || !path.exists() || self.place.trouble().is_some() {
+        let is_settled = self.settled.is_some_and(|since| now.saturating_duration_since(since) > CALL);
+        if self.options.thin || !is_settled || !path.exists() || self.place.trouble().is_some() {
             return Ok(());
         }
-        file::remove(&path).map_err(|source| Error::Write { path, setting: Setting::ConfDir, source })?;
+        if self.has_turn()? {
+            file::remove(&path).map_err(|source| Error::Write { path, setting: Setting::ConfDir, source })?;
+        }
         Ok(())
     }
 
@@ -206,7 +233,7 @@ impl<'a> Installation<'a> {
             .ok_or_else(|| Error::Setting(format!("multus-conf-file {} names no file", source.display())))
     }
 
-    fn copy(&self, source: &Path) -> Result<(), Failure> {
+    fn copy(&mut self, source: &Path) -> Result<(), Failure> {
         let target = self.target_of(source)?;
         let content = fs::read(source).map_err(|source_error| Error::Io {
             attempt: format!("read {}", source.display()),
@@ -220,11 +247,14 @@ impl<'a> Installation<'a> {
                 target.display()
             )));
         }
-        file::replace(&target, &content, 0o600).map_err(|source| Error::Write {
+        let changed = file::replace(&target, &content, 0o600).map_err(|source| Error::Write {
             path: target,
             setting: Setting::ConfDir,
             source,
         })?;
+        if changed {
+            self.settled = None;
+        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod cluster;
 mod generation;
 mod keeping;
 mod life;
+mod turns;
 
 const OLD_PRIMARY: &str = r#"{ "cniVersion": "0.3.1", "name": "test1", "type": "cnitesttype" }"#;
 const NEW_PRIMARY: &str = r#"{ "cniVersion": "1.0.0", "name": "test1", "type": "cnitesttype" }"#;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use node_config::{Choice, Directory, Error, Origin, Primary, Setting, choose};
+use node_config::{Choice, Directory, Error, Generated, Origin, Primary, Setting, choose};
 
 use super::super::definition::Definition;
 use super::{Failure, Installation};
@@ -112,7 +112,7 @@ impl Installation<'_> {
         if self.wanted.is_none() {
             let Some(last) = self.last_good.read(&self.options.autoconfig_dir) else { return Ok(()) };
             let generated = self.options.template.generate(&last)?;
-            self.place.put(&generated)?;
+            self.put(&generated)?;
             self.wanted = Some(generated);
             (self.say)(&format!(
                 "meanwhile the configuration is made of {} as it was last",
@@ -131,7 +131,7 @@ impl Installation<'_> {
                 (self.say)("master config changed - recreating multus config");
             }
             generated.notes.iter().for_each(|note| (self.say)(note));
-            self.place.put(&generated)?;
+            self.put(&generated)?;
             self.last_good.keep(primary)?;
             (self.say)("multus config file is created.");
         } else if self.trouble.is_some() {
@@ -153,12 +153,12 @@ impl Installation<'_> {
 
     /// The configuration on disk is as wanted, and the only one of ours.
     fn heal(&mut self) -> Result<(), Error> {
-        let Some(wanted) = &self.wanted else { return Ok(()) };
-        if !self.place.put(wanted)? || self.told_of_damage.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+        let Some(wanted) = self.wanted.clone() else { return Ok(()) };
+        if !self.put(&wanted)? || self.told_of_damage.is_some_and(|told| told.elapsed() < TELL_EVERY) {
             return Ok(());
         }
         self.told_of_damage = Some(Instant::now());
-        let path = self.place.path(wanted);
+        let path = self.place.path(&wanted);
         // Looked for when the damage is known: before, it may not have been done yet.
         let reason = match self.place.renamed_to() {
             Some(name) if name.ends_with(".cilium_bak") => {
@@ -171,6 +171,15 @@ impl Installation<'_> {
         };
         (self.say)(&format!("{} was not as it was written and is put back{reason}", path.display()));
         Ok(())
+    }
+
+    /// Returns whether anything had to be done.
+    fn put(&mut self, generated: &Generated) -> Result<bool, Error> {
+        let changed = self.place.put(generated)?;
+        if changed {
+            self.settled = None;
+        }
+        Ok(changed)
     }
 
     /// `--rename-conf-file`: the primary's file is moved aside, for runtimes that read every file.
