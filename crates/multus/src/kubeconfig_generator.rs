@@ -26,6 +26,8 @@ const FLAGS: [Flag; 5] = [
 const FIRST_LIMIT: Duration = Duration::from_secs(120);
 const RENEWAL_LIMIT: Duration = Duration::from_secs(15 * 60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(32);
+/// How often it is looked whether the kubeconfig is there.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Runs the program.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
@@ -63,25 +65,51 @@ fn generate(arguments: &[String]) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the kubeconfig and renews the certificate until `stop`; then the kubeconfig goes, since nobody renews what it names.
-pub(crate) fn keep(certificate: &NodeCertificate, kubeconfig: &Path, stop: &Stop) -> Result<(), String> {
-    let mut validity = first(certificate)?;
+/// Keeps both until `stop`; then the kubeconfig goes, since nobody renews what it names.
+fn keep(certificate: &NodeCertificate, kubeconfig: &Path, stop: &Stop) -> Result<(), String> {
+    renew(certificate, kubeconfig, stop, || {})?;
+    match fs::remove_file(kubeconfig) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("cannot remove {}: {error}", kubeconfig.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Renews the certificate, and keeps the kubeconfig that names it as it should be, until `stop`; both are there when it calls `ready`.
+/// Both stay at the end: during an upgrade another process uses the same files.
+pub(crate) fn renew(
+    certificate: &NodeCertificate,
+    kubeconfig: &Path,
+    stop: &Stop,
+    ready: impl FnOnce(),
+) -> Result<(), String> {
+    let validity = first(certificate)?;
     let access = Access::read(&certificate.bootstrap).map_err(|error| error.to_string())?;
     let text = kubeconfig_text(&access, &certificate.path());
-    files::replace(kubeconfig, text.as_bytes(), 0o600)
-        .map_err(|error| format!("cannot write {}: {error}", kubeconfig.display()))?;
+    let write = || {
+        files::replace(kubeconfig, text.as_bytes(), 0o600)
+            .map_err(|error| format!("cannot write {}: {error}", kubeconfig.display()))
+    };
+    write()?;
+    ready();
     let mut renew_at = validity.renew_at();
     let mut pause = Duration::from_secs(2);
     loop {
         let wait = renew_at.duration_since(SystemTime::now()).unwrap_or_default();
-        // A read timeout of zero would be none.
-        if stop.within(wait.max(Duration::from_millis(1))) {
-            break;
+        if stop.within(wait.min(TICK)) {
+            return Ok(());
+        }
+        // One that ends may have taken it away, as versions before this one do.
+        if let Err(error) = write() {
+            let _ = writeln!(io::stderr(), "kubeconfig_generator: {error}");
+        }
+        if wait > TICK {
+            continue;
         }
         match certificate.obtain(Instant::now() + RENEWAL_LIMIT) {
             Ok(renewed) => {
-                validity = renewed;
-                renew_at = validity.renew_at();
+                renew_at = renewed.renew_at();
                 pause = Duration::from_secs(2);
             }
             Err(error) => {
@@ -90,12 +118,6 @@ pub(crate) fn keep(certificate: &NodeCertificate, kubeconfig: &Path, stop: &Stop
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
-    }
-    match fs::remove_file(kubeconfig) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("cannot remove {}: {error}", kubeconfig.display()))
-        }
-        _ => Ok(()),
     }
 }
 

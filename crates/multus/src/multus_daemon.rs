@@ -97,6 +97,7 @@ fn serve(path: &Path) -> Result<(), Ended> {
     let served = running.stop().map_err(|error| Ended::new(3, error));
     if matches!(kept, Ok(true)) {
         uninstall::spool(&config.socket_dir.join("spool"), &say);
+        settings::forget_certificate(&config, &say);
     }
     kept.and(served)
 }

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use daemon::{Config, Options as KubeOptions, PerNodeCertificate, Settings, SharedLog};
 use engine::Level;
 use kube_cluster::certificate::NodeCertificate;
 use kube_cluster::{Kubelet, Source};
-use node_config::{Template, Wish, merge_from};
+use node_config::{Template, Wish, file, merge_from};
 
 use crate::kubeconfig_generator;
+use crate::thin_entrypoint::install::Say;
 use crate::thin_entrypoint::options::{Options, Own};
 use crate::thin_entrypoint::stop::Stop;
 
@@ -58,29 +60,37 @@ fn own_kubeconfig(dir: &std::path::Path) -> PathBuf {
 }
 
 impl OwnCertificate {
-    /// Renews it in a thread of its own from now on; returns when there is one.
+    /// Renews it in a thread of its own from now on; returns when there is one. It and its kubeconfig stay at the end: during an upgrade
+    /// the next daemon uses them already.
     pub(super) fn follow(self, log: &SharedLog) -> Result<(), String> {
         std::fs::create_dir_all(&self.certificate.dir)
             .map_err(|error| format!("cannot create {}: {error}", self.certificate.dir.display()))?;
         let stop = Stop::on_signals().map_err(|error| format!("cannot listen for signals: {error}"))?;
-        let (kubeconfig, log) = (self.kubeconfig.clone(), Arc::clone(log));
+        let (ready, is_ready) = channel();
+        let log = Arc::clone(log);
         let keeper = std::thread::spawn(move || {
-            let kept = kubeconfig_generator::keep(&self.certificate, &self.kubeconfig, &stop);
+            // Nobody waits any more where it has come too late.
+            let ready = || ready.send(()).unwrap_or_default();
+            let kept = kubeconfig_generator::renew(&self.certificate, &self.kubeconfig, &stop, ready);
             kept.inspect_err(|why| log.line(Level::Error, format_args!("certificate: {why}")))
         });
-        let until = Instant::now() + SIGNED;
-        while !kubeconfig.exists() {
-            if keeper.is_finished() || Instant::now() >= until {
-                let why = keeper.is_finished().then(|| keeper.join().ok().and_then(Result::err)).flatten();
-                return Err(why.unwrap_or_else(|| {
-                    "certificate was not signed in time; is cert-approver running?".to_owned()
-                }));
+        match is_ready.recv_timeout(SIGNED) {
+            Ok(()) => Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err("certificate was not signed in time; is cert-approver running?".to_owned())
             }
-            // The API server tells nobody that it has signed; `keep` looks for it.
-            #[allow(clippy::disallowed_methods)]
-            std::thread::sleep(Duration::from_millis(50));
+            // Asked to end before there was one.
+            Err(RecvTimeoutError::Disconnected) => keeper.join().unwrap_or(Ok(())),
         }
-        Ok(())
+    }
+}
+
+/// Takes the kubeconfig of the node's own certificate away, where the install goes from the node.
+pub(super) fn forget_certificate(config: &Config, say: Say<'_>) {
+    let Some(certificate) = &config.certificate else { return };
+    let kubeconfig = own_kubeconfig(&certificate.dir);
+    if let Err(error) = file::remove(&kubeconfig) {
+        say(&format!("cannot remove {}: {error}", kubeconfig.display()));
     }
 }
 
