@@ -69,11 +69,15 @@ that is set, or that cni.configDir and cni.binDir lie in, or that the cluster's 
 {{- $_ := set $node $key (trimSuffix "/" .) -}}
 {{- end -}}
 {{- end -}}
+{{- /* k3s' data directory, wherever it is: data/cni stays, data/current is another folder after each upgrade. */ -}}
+{{- with regexFind "^/.*/data/(cni|current/bin)$" $node.binDir -}}
+{{- $data := regexFind "^/.*/data/" . | trimSuffix "/" -}}
+{{- if $node.alsoBinDir -}}{{- $_ := set $node "alsoBinDir" (printf "%s/cni" $data) -}}{{- end -}}
+{{- if $node.hostLinks -}}{{- $_ := set $node "hostLinks" $data -}}{{- end -}}
+{{- if hasSuffix "/current/bin" . -}}{{- $_ := set $node "followLinks" $data -}}{{- end -}}
+{{- end -}}
 {{- if eq $node.alsoBinDir $node.binDir -}}
 {{- $_ := set $node "alsoBinDir" "" -}}
-{{- end -}}
-{{- if hasPrefix "/var/lib/rancher/k3s/data/current" $node.binDir -}}
-{{- $_ := set $node "followLinks" "/var/lib/rancher/k3s/data" -}}
 {{- end -}}
 {{- if and $node.followLinks (not (hasPrefix (printf "%s/" $node.followLinks) $node.binDir)) -}}
 {{- $_ := set $node "followLinks" "" -}}

@@ -32,8 +32,9 @@ What works, but perhaps not as the user expects: a JSON list of texts, for NOTES
 {{- $all := list -}}
 {{- $node := include "multus.node" . | fromJson -}}
 {{- $k3s := contains "+k3s" .Capabilities.KubeVersion.Version -}}
-{{- if and $k3s (not .Values.k3s.disableFlannel) (not (hasPrefix "/var/lib/rancher/k3s/" $node.configDir)) -}}
-{{- $all = append $all (printf "This is k3s, and with its own Flannel it reads CNI configurations from /var/lib/rancher/k3s/agent/etc/cni/net.d only.\ncni.configDir is %s: Multus will wait there for a network that does not come, and pods get no further networks.\nLeave cni.configDir and cni.binDir empty, or add -f values-multus-k3s.yaml. If k3s runs with --flannel-backend=none, set\nk3s.disableFlannel: true." $node.configDir) -}}
+{{- /* With `platform` set, k3s' data directory may be elsewhere. */ -}}
+{{- if and $k3s (not .Values.platform) (not .Values.k3s.disableFlannel) (not (hasPrefix "/var/lib/rancher/k3s/" $node.configDir)) -}}
+{{- $all = append $all (printf "This is k3s, and with its own Flannel it reads CNI configurations from /var/lib/rancher/k3s/agent/etc/cni/net.d only.\ncni.configDir is %s: Multus will wait there for a network that does not come, and pods get no further networks.\nLeave cni.configDir and cni.binDir empty, or add -f values-multus-k3s.yaml. If k3s runs with --flannel-backend=none, set\nk3s.disableFlannel: true; if its --data-dir is elsewhere, platform: k3s." $node.configDir) -}}
 {{- end -}}
 {{- if and (not $k3s) (contains "+" .Capabilities.KubeVersion.Version | or (include "multus.live" .)) (hasPrefix "k3s" $node.platform) (not .Values.platform) -}}
 {{- $all = append $all (printf "cni.configDir or cni.binDir is one of k3s' folders, but the cluster's version (%s) is not k3s'. Elsewhere they are /etc/cni/net.d and\n/opt/cni/bin; leave them empty to let the chart choose." .Capabilities.KubeVersion.Version) -}}
@@ -61,7 +62,7 @@ What works, but perhaps not as the user expects: a JSON list of texts, for NOTES
 {{- if and $thick (eq (include "multus.engineBefore" .) "multus-rs") -}}
 {{- $all = append $all (printf "multus-rs ran here until now, and its file may stay beside upstream's, which the runtime reads first: %s/00-multus.conflist.\nIt does no harm while upstream's Multus runs. Remove it from the nodes when you uninstall." $node.configDir) -}}
 {{- end -}}
-{{- if hasPrefix "/var/lib/rancher/k3s/data/current" $node.binDir -}}
+{{- if hasSuffix "/data/current/bin" $node.binDir -}}
 {{- $all = append $all "After an upgrade of k3s, restart the DaemonSet: the folder data/current is another one then, and upstream's Multus does not notice." -}}
 {{- end -}}
 {{- if and (not (regexMatch "^([^/]+\\.conf(list)?)?$" .Values.network.defaultNetwork)) (or $thick $follows) -}}

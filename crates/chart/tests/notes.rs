@@ -104,6 +104,10 @@ fn the_usual_folders_on_k3s_and_k3s_folders_elsewhere_are_pointed_out() {
     );
     let right = notes("v1.34.4+k3s1", &["values-multus.yaml", "values-multus-k3s.yaml"], &[]);
     assert!(!right.contains("This is k3s"), "{right}");
+    let folders = ["cni.configDir=/mnt/k3s/agent/etc/cni/net.d", "cni.binDir=/mnt/k3s/data/cni"];
+    assert_has(&notes("v1.34.4+k3s1", &[], &folders), &["its --data-dir is elsewhere, platform: k3s"]);
+    let moved = notes("v1.34.4+k3s1", &[], &[&folders[..], &["platform=k3s"]].concat());
+    assert!(!moved.contains("BEFORE YOU GO ON"), "{moved}");
     let elsewhere = notes("v1.34.4+rke2r1", &["values-multus-k3s.yaml"], &[]);
     assert_has(&elsewhere, &["the cluster's version (v1.34.4+rke2r1) is not k3s'"]);
 }
