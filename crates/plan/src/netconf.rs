@@ -290,9 +290,14 @@ fn valid_attachments(keys: &Keys) -> Result<Option<Vec<GcAttachment>>, PlanError
         container_id: String,
         ifname: String,
     }
-    let mut found: Option<Vec<Given>> = keys.get("cni.dev/valid-attachments")?;
-    if found.is_none() {
-        found = keys.get("cni.dev/attachments")?;
+    const KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+    let mut found: Option<Vec<Given>> = None;
+    for key in KEYS {
+        found = found.or(keys.get(key)?);
+    }
+    // A list that holds nothing is `null` where Go wrote it (CRI-O on a node without pods).
+    if found.is_none() && KEYS.iter().any(|key| field_ci(&keys.0, key).is_some()) {
+        found = Some(Vec::new());
     }
     Ok(found.map(|list| {
         list.into_iter()

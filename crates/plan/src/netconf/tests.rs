@@ -164,7 +164,16 @@ fn n1_what_the_runtime_holds_valid_at_gc() {
     };
     assert_eq!(both("cni.dev/valid-attachments"), Some(vec!["c/eth0".to_owned()]));
     assert_eq!(both("cni.dev/attachments"), Some(vec!["c/eth0".to_owned()]));
-    assert!(with(r#""cni.dev/valid-attachments":[]"#).valid_attachments.is_some_and(|list| list.is_empty()));
+    // `null` is how Go writes a list of nothing; without the key nothing is known.
+    for nothing in ["[]", "null"] {
+        for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+            assert_eq!(with(&format!(r#""{key}":{nothing}"#)).valid_attachments, Some(Vec::new()), "{key}");
+        }
+    }
+    let either =
+        r#""cni.dev/valid-attachments":null,"cni.dev/attachments":[{"containerID":"c","ifname":"eth0"}]"#;
+    assert_eq!(with(either).valid_attachments.map(|list| list.len()), Some(1));
+    assert_eq!(with(r#""x":1"#).valid_attachments, None);
 }
 
 #[test]
