@@ -12,7 +12,7 @@ use crate::lock::{LockError, NodeLock, SandboxLock};
 use crate::undo::{Undo, may_be_parked};
 use crate::{netns, step};
 
-/// How long DEL waits at most for what still works on the sandbox, so that time is left for its own work.
+/// How long DEL waits at most for what still works on the sandbox, and then on the node.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// What DEL has to know.
@@ -65,9 +65,7 @@ pub enum Outcome {
 pub fn del(host: &Host, request: &DelRequest<'_>) -> Result<Deleted, Error> {
     let id = &request.sandbox.container_id;
     let mut deleted = Deleted::default();
-    let wait =
-        Instant::now() + request.deadline.saturating_duration_since(Instant::now()).min(LONGEST_WAIT * 2) / 2;
-    let lock = match SandboxLock::acquire(&host.cni_dir, id, wait) {
+    let lock = match SandboxLock::acquire(&host.cni_dir, id, patience(request.deadline, Instant::now())) {
         Ok(lock) => Some(lock),
         // A disk that takes no lock file takes no ADD either.
         Err(LockError::Unusable(path, error)) => {
@@ -79,7 +77,7 @@ pub fn del(host: &Host, request: &DelRequest<'_>) -> Result<Deleted, Error> {
     if lock.as_ref().is_some_and(|lock| lock.taken_over) {
         deleted.notes.push("a plugin of a call that was killed does not end; went on without it".to_owned());
     }
-    let _node = match NodeLock::shared(&host.cni_dir, request.deadline) {
+    let _node = match NodeLock::shared(&host.cni_dir, patience(request.deadline, Instant::now())) {
         Ok(lock) => Some(lock),
         Err(LockError::Unusable(..)) => None,
         Err(error) => return Err(Error::node_locked(error, "garbage collection is running on this node")),
@@ -89,6 +87,11 @@ pub fn del(host: &Host, request: &DelRequest<'_>) -> Result<Deleted, Error> {
         lock.release_and_remove();
     }
     if left.is_empty() { Ok(deleted) } else { Err(Error::Del(left)) }
+}
+
+/// Until when DEL waits for a lock: half of what time it has at most, so that some remains for its own work.
+fn patience(deadline: Instant, now: Instant) -> Instant {
+    now + (deadline.saturating_duration_since(now) / 2).min(LONGEST_WAIT)
 }
 
 /// The same for a caller that holds the sandbox's lock: all must go, and nothing is set aside.

@@ -4,6 +4,8 @@
 //! attachment, since the runtime cannot know of net1, nor of sandboxes that another runtime made.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use libcni::{GcAttachment, Network, Object};
@@ -19,6 +21,12 @@ use crate::undo::Undo;
 
 /// How long GC waits for ADDs and DELs to end (C-49).
 const WAIT: Duration = Duration::from_secs(10);
+/// How long GC goes on taking up work, while ADDs and DELs wait for it. What is left then is for the next one.
+const EXCLUSIVE: Duration = Duration::from_secs(9);
+/// How long the plugins of one sandbox or network may take at most, so that one that hangs leaves time for the others.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
+/// And how long they may take however many others wait: a plugin that gets less is killed the same way every time.
+const SHORTEST_TURN: Duration = Duration::from_secs(2);
 
 /// What GC did.
 #[derive(Debug, Default)]
@@ -45,10 +53,22 @@ pub fn gc(
     })?;
     let _node = NodeLock::exclusive(&host.cni_dir, deadline.min(Instant::now() + WAIT))
         .map_err(|error| Error::node_locked(error, "pods are being attached or detached on this node"))?;
-    let mut sweep = Sweep { host, valid, deadline, report: GcReport::default(), errors: Vec::new() };
+    let mut sweep = Sweep {
+        host,
+        valid,
+        deadline,
+        phase: Instant::now(),
+        overruns: overruns(host),
+        report: GcReport::default(),
+        errors: Vec::new(),
+    };
     let journals = sweep.journals()?;
+    // Each has its own time, so that the plugins' own GC comes about whatever hangs before it.
+    sweep.begin_phase();
     let journals = sweep.dead_journals(journals);
+    sweep.begin_phase();
     sweep.stale_results(&journals)?;
+    sweep.begin_phase();
     sweep.plugins(primary, &journals);
     if sweep.errors.is_empty() { Ok(sweep.report) } else { Err(Error::Gc(sweep.errors)) }
 }
@@ -59,11 +79,33 @@ struct Sweep<'a> {
     host: &'a Host,
     valid: &'a [GcAttachment],
     deadline: Instant,
+    /// Until when work of this phase is taken up.
+    phase: Instant,
+    /// How often GC came to no end; nothing else tells which plugins hung the last time, so each overrun makes the next begin elsewhere.
+    overruns: usize,
     report: GcReport,
     errors: Vec<String>,
 }
 
 impl Sweep<'_> {
+    fn begin_phase(&mut self) {
+        self.phase = self.deadline.min(Instant::now() + EXCLUSIVE / 3);
+    }
+
+    /// Until when the first of `left` pieces of work may go on; none when it is too late to begin. What is left over is an error, so
+    /// that the runtime knows.
+    fn turn(&mut self, left: usize, what: &str) -> Option<Instant> {
+        let now = Instant::now();
+        if now >= self.phase {
+            self.errors.push(format!("{left} {what} are left to the next GC: plugins took too long"));
+            // Not knowing it costs a turn at worst.
+            let _ = fs::write(overruns_file(self.host), (self.overruns.wrapping_add(1)).to_string());
+            return None;
+        }
+        let share = (self.phase - now) / u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        Some(self.deadline.min(now + share.clamp(SHORTEST_TURN, LONGEST_TURN)))
+    }
+
     fn journals(&self) -> Result<Journals, Error> {
         let store = Store::new(&self.host.cni_dir);
         let ids = store
@@ -90,13 +132,24 @@ impl Sweep<'_> {
             !self.is_listed(id) && housekeeping::is_dead(self.host, id, elements)
         });
         let mut left = alive;
-        for (id, elements) in dead {
+        let mut dead: Vec<_> = dead.into_iter().collect();
+        // What failed last comes last.
+        dead.sort_by_key(|(_, elements)| {
+            elements.iter().filter_map(|element| element.own.as_ref()?.next_try).max()
+        });
+        let mut dead = dead.into_iter();
+        while let Some((id, elements)) = dead.next() {
+            let Some(turn) = self.turn(dead.len() + 1, "sandboxes whose namespace is gone") else {
+                left.insert(id, elements);
+                left.extend(dead);
+                break;
+            };
             let sandbox = Sandbox { container_id: id.clone(), ..Sandbox::default() };
             let Ok(lock) = SandboxLock::try_acquire(&self.host.cni_dir, &id) else {
                 left.insert(id, elements);
                 continue;
             };
-            match del::locked(self.host, &sandbox, &Object::default(), self.deadline) {
+            match del::locked(self.host, &sandbox, &Object::default(), turn) {
                 Ok(()) => {
                     self.report.done.push(format!("sandbox {id}, whose namespace is gone"));
                     lock.release_and_remove();
@@ -118,22 +171,28 @@ impl Sweep<'_> {
     /// Undoes cached attachments of sandboxes that neither the runtime nor a journal knows (C-54: what frees leaked leases).
     fn stale_results(&mut self, journals: &Journals) -> Result<(), Error> {
         let listing = self.host.cache().list().map_err(|error| Error::GcUnsafe(error.to_string()))?;
-        for entry in listing.entries {
-            let id = entry.container_id.clone();
-            if self.is_listed(&id) || journals.contains_key(&id) {
-                continue;
-            }
-            let name = format!("{} of sandbox {id}", entry.if_name);
-            let sandbox = Sandbox { container_id: id, ..Sandbox::default() };
-            let Some(element) = del::element_of(self.host, entry, &sandbox) else { continue };
-            if element.network.disable_gc {
-                continue;
-            }
+        let mut stale: Vec<_> = listing
+            .entries
+            .into_iter()
+            .filter(|entry| {
+                !self.is_listed(&entry.container_id) && !journals.contains_key(&entry.container_id)
+            })
+            .filter_map(|entry| {
+                let name = format!("{} of sandbox {}", entry.if_name, entry.container_id);
+                let sandbox = Sandbox { container_id: entry.container_id.clone(), ..Sandbox::default() };
+                let element = del::element_of(self.host, entry, &sandbox)?;
+                (!element.network.disable_gc).then_some((name, sandbox, element))
+            })
+            .collect();
+        rotate(&mut stale, self.overruns);
+        let mut stale = stale.into_iter();
+        while let Some((name, sandbox, element)) = stale.next() {
+            let Some(turn) = self.turn(stale.len() + 1, "results without a sandbox") else { break };
             // Only a DEL that could not share the node's lock, on a read-only disk, can still be at work there.
             let Ok(lock) = SandboxLock::try_acquire(&self.host.cni_dir, &sandbox.container_id) else {
                 continue;
             };
-            let undone = Undo::new(self.host, &sandbox, self.deadline).all(vec![element]);
+            let undone = Undo::new(self.host, &sandbox, turn).all(vec![element]);
             lock.release_and_remove();
             match undone.failed.into_iter().next() {
                 None => self.report.done.push(name),
@@ -162,7 +221,11 @@ impl Sweep<'_> {
         if let Some(primary) = primary {
             networks.insert(primary.to_bytes(), primary.clone());
         }
-        for network in networks.into_values() {
+        let mut networks: Vec<Network> = networks.into_values().collect();
+        rotate(&mut networks, self.overruns);
+        let mut networks = networks.into_iter();
+        while let Some(network) = networks.next() {
+            let Some(turn) = self.turn(networks.len() + 1, "networks") else { break };
             let mut valid = attached.get(&network.name).cloned().unwrap_or_default();
             // Of a sandbox with a journal the journal knows better; the runtime's own entry is about the default network.
             let is_primary = primary.is_some_and(|primary| primary.name == network.name);
@@ -173,11 +236,23 @@ impl Sweep<'_> {
                 .into_iter()
                 .map(|(container_id, if_name)| GcAttachment { container_id, if_name })
                 .collect();
-            if let Err(errors) = self.host.runtime(self.deadline).gc(&network, &valid) {
+            if let Err(errors) = self.host.runtime(turn).gc(&network, &valid) {
                 self.errors.extend(errors.iter().map(ToString::to_string));
             }
         }
     }
+}
+
+fn overruns_file(host: &Host) -> PathBuf {
+    host.cni_dir.join(".locks/.gc-overruns")
+}
+
+fn overruns(host: &Host) -> usize {
+    fs::read_to_string(overruns_file(host)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+fn rotate<T>(work: &mut [T], by: usize) {
+    work.rotate_left(by.checked_rem(work.len()).unwrap_or(0));
 }
 
 #[cfg(test)]

@@ -388,3 +388,14 @@ fn c59_a_del_beside_a_call_that_still_runs_is_told_to_come_again() {
     assert_eq!(error.to_cni().code, 11);
     assert_eq!(node.sequence(), Vec::<String>::new());
 }
+
+#[test]
+fn c49_a_del_that_waits_for_locks_keeps_time_for_its_own_work() {
+    let now = Instant::now();
+    let seconds = |of: u64| now + Duration::from_secs(of);
+    // The sandbox's first, then the node's: of 50 seconds 15 remain.
+    assert_eq!(super::patience(seconds(50), now), seconds(20));
+    assert_eq!(super::patience(seconds(50), seconds(20)), seconds(35));
+    assert_eq!(super::patience(seconds(6), now), seconds(3));
+    assert_eq!(super::patience(now, seconds(3)), seconds(3));
+}

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use libcni::{Entry, GcAttachment, Object};
+use plan::Sandbox;
 use serde_json::{Value, json};
 
 use crate::lock::{NodeLock, SandboxLock};
@@ -155,4 +156,55 @@ fn a_dead_sandbox_on_which_somebody_works_is_left_to_him() {
     gc(&node.host, Some(&parsed(&a)), Some(&[]), soon()).unwrap();
     assert_eq!(node.sequence(), ["GC a/"]);
     assert_eq!(told(&node, "a"), ["pod1/eth0"]);
+}
+
+/// A network whose plugin hangs in these verbs until it is killed.
+fn hanging(plugin_type: &str, on: &[&str]) -> Value {
+    modern(plugin_type, json!({"x-hang": true, "x-on": on}))
+}
+
+#[test]
+fn c51_a_sandbox_whose_plugin_hangs_leaves_time_for_the_others_and_comes_last_the_next_time() {
+    let node = Node::new(&["good", "hangs"]);
+    for (id, network) in [("pod0", hanging("hangs", &["DEL"])), ("pod1", modern("good", json!({})))] {
+        let sandbox = Sandbox { container_id: id.to_owned(), ..node.sandbox.clone() };
+        let plan = node.plan(&[network]);
+        crate::add(&node.host, &plan, &sandbox, &crate::testing::identity(), soon()).unwrap();
+    }
+    run("ip", &["netns", "delete", node.netns.name()]);
+    node.recorder.clear().unwrap();
+    let good = parsed(&modern("good", json!({})));
+    let error = gc(&node.host, Some(&good), Some(&[]), soon()).unwrap_err();
+    assert!(error.to_string().contains("conf-hangs"), "{error}");
+    assert_eq!(node.sequence(), ["DEL hangs/eth0", "DEL good/eth0", "GC good/", "GC hangs/"]);
+    // Another sandbox of the good one dies; it need not wait for the one that hangs.
+    let netns = testbed::Netns::unique("at").unwrap();
+    let sandbox = Sandbox {
+        container_id: "pod2".to_owned(),
+        netns: netns.path().display().to_string(),
+        ..node.sandbox.clone()
+    };
+    let plan = node.plan(&[modern("good", json!({}))]);
+    crate::add(&node.host, &plan, &sandbox, &crate::testing::identity(), soon()).unwrap();
+    drop(netns);
+    node.recorder.clear().unwrap();
+    gc(&node.host, None, Some(&[]), soon()).unwrap_err();
+    assert_eq!(node.sequence()[..2], ["DEL good/eth0", "DEL hangs/eth0"]);
+}
+
+#[test]
+fn c54_results_whose_plugins_hang_keep_no_other_from_its_turn_for_ever() {
+    let node = Node::new(&["a", "good"]);
+    let good = modern("good", json!({}));
+    // In the order of the files' names two that hang come before it, which is all the time that there is.
+    cached(&node, "one", &hanging("a", &["DEL"]));
+    cached(&node, "two", &hanging("a", &["DEL"]));
+    cached(&node, "three", &good);
+    let mut rounds = 0;
+    while node.host.cache().list().unwrap().entries.iter().any(|entry| entry.container_id == "three") {
+        gc(&node.host, Some(&parsed(&good)), Some(&[]), soon()).unwrap_err();
+        rounds += 1;
+        assert!(rounds <= 3, "{:?}", node.sequence());
+    }
+    assert!(node.sequence().contains(&"GC good/".to_owned()), "the plugins' GC has its own time");
 }
