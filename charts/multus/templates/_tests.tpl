@@ -19,6 +19,23 @@ annotations:
   {{- include "multus.test.annotations" . | fromJson | toYaml | nindent 2 }}
 {{- end -}}
 
+{{/*
+Those of the DaemonSet, less those of a node's own state: the DaemonSet runs on nodes that are cordoned or not ready, a test pod would
+wait there. What tolerates all taints becomes the taints of nodes for the control plane.
+*/}}
+{{- define "multus.test.tolerations" -}}
+{{- $all := list -}}
+{{- range .Values.tolerations -}}
+{{- if not .key -}}
+{{- $all = append $all (merge (dict "key" "node-role.kubernetes.io/control-plane") .) -}}
+{{- $all = append $all (merge (dict "key" "CriticalAddonsOnly") .) -}}
+{{- else if not (hasPrefix "node.kubernetes.io/" .key) -}}
+{{- $all = append $all . -}}
+{{- end -}}
+{{- end -}}
+{{- $all | uniq | toYaml -}}
+{{- end -}}
+
 {{/* `spec` of a pod: a dict with `root`, `arguments` and, where the pod has its own, `spec` and `container`. */}}
 {{- define "multus.test.spec" -}}
 restartPolicy: Never
@@ -35,7 +52,11 @@ securityContext:
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.tolerations }}
+{{- with .root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "multus.test.tolerations" .root | fromYamlArray }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -49,9 +70,12 @@ containers:
     securityContext:
       allowPrivilegeEscalation: false
       readOnlyRootFilesystem: true
+      {{- if ne (include "multus.node" .root | fromJson).platform "openshift" }}
+      {{- /* There the constraint says it, where one counts: in kube-system none does. */}}
       runAsNonRoot: true
       runAsUser: 65534
       runAsGroup: 65534
+      {{- end }}
       capabilities:
         drop: [ALL]
     resources:

@@ -66,25 +66,21 @@ fn kind(default: &Value) -> Result<&'static str> {
     })
 }
 
-/// Any value at `path`. Where the first part is a section of ours, the key is added to it; else all below is open.
+/// Any value at `path`; sections of others are as closed as ours.
 fn let_through(schema: &mut Value, path: &[&str], instead: &str) -> Result<()> {
     let [key, below @ ..] = path else { bail!("there is no key") };
     let properties = schema["properties"].as_object_mut().context("this is no section")?;
-    match properties.get_mut(*key) {
-        Some(section) if !below.is_empty() && section.get("properties").is_some() => {
-            let_through(section, below, instead)
-        }
-        Some(found) if found.get("description").is_none() => Ok(()),
-        Some(_) => bail!("it is a value of this chart"),
-        None if below.is_empty() => {
-            properties.insert((*key).to_owned(), json!({"description": format!("Not here: set {instead}")}));
-            Ok(())
-        }
-        None => {
-            properties.insert((*key).to_owned(), json!({}));
-            Ok(())
-        }
+    if below.is_empty() {
+        let refused = json!({"description": format!("Not here: set {instead}")});
+        return match properties.insert((*key).to_owned(), refused) {
+            None => Ok(()),
+            Some(_) => bail!("it is a value of this chart, or there twice"),
+        };
     }
+    let section = properties.entry(*key).or_insert_with(
+        || json!({"type": ["object", "null"], "additionalProperties": false, "properties": {}}),
+    );
+    let_through(section, below, instead)
 }
 
 #[cfg(test)]
@@ -111,7 +107,8 @@ mod tests {
         let renamed = json!({"a.old": "a.b", "paths.x": "a.b", "top": "a.b"});
         let schema = schema("a:\n  # -- B\n  b: x\n", &renamed).unwrap();
         assert!(schema["properties"]["a"]["properties"].get("old").is_some());
-        assert_eq!(schema["properties"]["paths"], json!({}));
+        assert!(schema["properties"]["paths"]["properties"].get("x").is_some());
+        assert_eq!(schema["properties"]["paths"]["additionalProperties"], json!(false));
         assert!(schema["properties"].get("top").is_some());
     }
 

@@ -114,6 +114,10 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["image.pullPolicy=Sometimes"], &["image", "pullPolicy", "IfNotPresent"]),
     (&["cni.configDir=etc/cni/net.d"], &["configDir"]),
     (&["imge.tag=v4.0.0"], &["imge"]),
+    // Typing errors in sections that are not ours, but known (files/renamed.yaml).
+    (&["paths.cniConfDir=/a"], &["paths", "cniConfDir"]),
+    (&["config.primary.fil=a"], &["primary", "fil"]),
+    (&["rke2-whereabouts.enable=true"], &["rke2-whereabouts", "enable"]),
     (&["metrics.port=70000"], &["metrics", "port"]),
     // Not a number, with a leading zero: Helm takes it for text.
     (&["metrics.port=099999"], &["metrics", "port"]),
