@@ -51,12 +51,12 @@ pub(crate) fn annotations_prefix(identity: &crate::PodIdentity) -> String {
 pub(crate) fn selections(netconf: &NetConf, pod: &Pod) -> Result<Selections, PlanError> {
     let mut selections = Selections::default();
     if let Some(text) = pod.annotations.get(DEFAULT_NETWORK_ANNOTATION) {
-        let selection = default_network(text, &netconf.multus_namespace).map_err(|e| e.under(IN_DEFAULT))?;
+        let selection = default_network(text, netconf).map_err(|e| e.under(IN_DEFAULT))?;
         isolate(netconf, pod, &selection).map_err(|e| e.under(IN_DEFAULT))?;
         selections.default = Some(selection);
     }
     let text = pod.annotations.get(NETWORKS_ANNOTATION).map_or("", String::as_str);
-    match selection::parse(text, Annotation::Networks, &pod.namespace) {
+    match selection::parse_in(netconf.spec_mode, text, Annotation::Networks, &pod.namespace) {
         Ok(networks) => selections.networks = networks,
         Err(e @ PlanError::Annotation { .. }) if netconf.spec_mode == SpecMode::Strict => {
             selections.warnings.push(events::annotation_ignored(&e.to_string()));
@@ -70,8 +70,9 @@ pub(crate) fn selections(netconf: &NetConf, pod: &Pod) -> Result<Selections, Pla
     Ok(selections)
 }
 
-fn default_network(text: &str, namespace: &str) -> Result<Selection, PlanError> {
-    let mut items = selection::parse(text, Annotation::DefaultNetwork, namespace)
+fn default_network(text: &str, netconf: &NetConf) -> Result<Selection, PlanError> {
+    let namespace = &netconf.multus_namespace;
+    let mut items = selection::parse_in(netconf.spec_mode, text, Annotation::DefaultNetwork, namespace)
         .map_err(|e| e.under("failed to parse CRD object: "))?;
     match (items.pop(), items.len()) {
         (Some(only), 0) => Ok(only),

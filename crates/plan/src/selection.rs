@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::error::{PlanError, excerpt};
 use crate::facts::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION};
+use crate::netconf::SpecMode;
 
 /// More items than any pod has, and few enough that a hostile annotation stays cheap.
 const MOST_ITEMS: usize = 256;
@@ -134,9 +135,19 @@ impl Selection {
     }
 }
 
-/// Reads an annotation. `default_namespace` holds for items that name none. The text of an error says which
-/// item is wrong, why, and what to write.
+/// Reads an annotation as compatible mode does, which takes all that strict mode takes. `default_namespace` holds for items that
+/// name none. The text of an error says which item is wrong, why, and what to write.
 pub fn parse(
+    text: &str,
+    annotation: Annotation,
+    default_namespace: &str,
+) -> Result<Vec<Selection>, PlanError> {
+    parse_in(SpecMode::Compat, text, annotation, default_namespace)
+}
+
+/// [`parse()`] in either mode.
+pub(crate) fn parse_in(
+    mode: SpecMode,
     text: &str,
     annotation: Annotation,
     default_namespace: &str,
@@ -151,7 +162,7 @@ pub fn parse(
         };
     }
     let items = if text.contains(['[', '{', '"']) {
-        json::parse(text, annotation, default_namespace)?
+        json::parse(text, annotation, default_namespace, mode)?
     } else {
         short::parse(text, annotation, default_namespace)?
     };

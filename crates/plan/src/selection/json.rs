@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::{Annotation, Bandwidth, PortMapping, Selection, malformed, too_many, values};
 use crate::address;
 use crate::error::{PlanError, excerpt};
+use crate::netconf::SpecMode;
 
 const PREFIX: &str =
     "parsePodNetworkAnnotation: failed to parse pod Network Attachment Selection Annotation JSON format: ";
@@ -17,6 +18,7 @@ pub(super) fn parse(
     text: &str,
     annotation: Annotation,
     namespace: &str,
+    mode: SpecMode,
 ) -> Result<Vec<Selection>, PlanError> {
     let wrong = |what: String| {
         malformed(format!(
@@ -33,11 +35,11 @@ pub(super) fn parse(
     items
         .into_iter()
         .enumerate()
-        .map(|(at, raw)| parse_item(raw, Selection::new(annotation, at + 1, namespace)))
+        .map(|(at, raw)| parse_item(raw, Selection::new(annotation, at + 1, namespace), mode))
         .collect()
 }
 
-fn parse_item(raw: &RawValue, selection: Selection) -> Result<Selection, PlanError> {
+fn parse_item(raw: &RawValue, selection: Selection, mode: SpecMode) -> Result<Selection, PlanError> {
     let Selection { item, annotation, .. } = selection;
     if kind(raw) != "object" {
         return Err(malformed(format!(
@@ -53,7 +55,7 @@ fn parse_item(raw: &RawValue, selection: Selection) -> Result<Selection, PlanErr
     item.names()?;
     item.addresses()?;
     item.port_mappings()?;
-    item.bandwidth()?;
+    item.bandwidth(mode)?;
     item.routes()?;
     item.selection.device_id = item.text("deviceID")?;
     item.selection.cni_args = item.cni_args()?;
@@ -230,7 +232,7 @@ impl Item {
         Ok(())
     }
 
-    fn bandwidth(&mut self) -> Result<(), PlanError> {
+    fn bandwidth(&mut self, mode: SpecMode) -> Result<(), PlanError> {
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "camelCase")]
         struct Given {
@@ -243,6 +245,8 @@ impl Item {
         let Some(given) = self.get::<Given>("bandwidth", SHOULD)? else { return Ok(()) };
         let limit = |key: &str, value: Option<i64>| match value {
             None => Ok(0),
+            // Go's type of this object leaves nothing out: tools that are written with it fill in zeros.
+            Some(0) if mode == SpecMode::Compat => Ok(0),
             Some(bits @ 1..) => Ok(bits.unsigned_abs()),
             Some(bits) => Err(self.wrong(
                 PREFIX,

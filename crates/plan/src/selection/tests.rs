@@ -213,6 +213,16 @@ fn n46_n47_n48_port_mappings() {
 }
 
 #[test]
+fn n53_a_zero_is_no_limit_but_to_the_letter_no_value() {
+    let item = r#""bandwidth":{"ingressRate":1,"ingressBurst":2,"egressRate":0,"egressBurst":0}"#;
+    let limits = Bandwidth { ingress_rate: 1, ingress_burst: 2, ..Bandwidth::default() };
+    assert_eq!(takes(item).bandwidth, Some(limits));
+    let text = format!(r#"[{{"name":"net1",{item}}}]"#);
+    let error = parse_in(SpecMode::Strict, &text, Annotation::Networks, "test").unwrap_err();
+    says(&error, 7, JSON, &["\"egressRate\" of \"bandwidth\" is 0"]);
+}
+
+#[test]
 fn n52_n53_n54_bandwidth() {
     let item = takes(r#""bandwidth":{"ingressRate":1,"ingressBurst":2,"egressRate":9007199254740993}"#);
     assert_eq!(
@@ -222,7 +232,11 @@ fn n52_n53_n54_bandwidth() {
     for (limits, part) in [
         ("", "\"bandwidth\" limits nothing"),
         (r#""ingressRate":null"#, "\"bandwidth\" limits nothing"),
-        (r#""ingressRate":0"#, "\"ingressRate\" of \"bandwidth\" is 0"),
+        (
+            r#""ingressRate":0,"ingressBurst":0,"egressRate":0,"egressBurst":0"#,
+            "\"bandwidth\" limits nothing",
+        ),
+        (r#""ingressRate":0,"ingressBurst":5"#, "ingressBurst without ingressRate"),
         (r#""egressRate":-5"#, "\"egressRate\" of \"bandwidth\" is -5"),
         (r#""ingressBurst":5"#, "ingressBurst without ingressRate"),
         (r#""ingressRate":5,"egressBurst":5"#, "egressBurst without egressRate"),
