@@ -40,6 +40,21 @@ that is set, or that cni.configDir and cni.binDir lie in, or that the cluster's 
 {{- dict "name" $name "reason" $reason | toJson -}}
 {{- end -}}
 
+{{/*
+The platform whose marks a Node object carries; empty where it carries none. It never chooses: what is rendered does not depend on
+whether a cluster answers.
+*/}}
+{{- define "multus.platformOfNode" -}}
+{{- $labels := .metadata.labels | default dict -}}
+{{- $os := dig "status" "nodeInfo" "osImage" "" . -}}
+{{- if hasPrefix "kind://" (dig "spec" "providerID" "" .) -}}kind
+{{- else if hasPrefix "Talos (" $os -}}talos
+{{- else if hasPrefix "Bottlerocket OS " $os -}}bottlerocket
+{{- else if hasKey $labels "microk8s.io/cluster" -}}microk8s
+{{- else if hasKey $labels "kubernetes.azure.com/cluster" -}}aks
+{{- end -}}
+{{- end -}}
+
 {{/* "true" for releases of k3s whose plugins lie behind the link data/current: before 1.28.15, 1.29.10, 1.30.6 and 1.31.2. */}}
 {{- define "multus.oldK3s" -}}
 {{- $version := regexFind "[0-9]+\\.[0-9]+\\.[0-9]+" .Capabilities.KubeVersion.Version -}}

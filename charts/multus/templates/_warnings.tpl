@@ -4,7 +4,7 @@ What works, but perhaps not as the user expects: a JSON list of texts, for NOTES
 
 {{- define "multus.warnings" -}}
 {{- $all := list -}}
-{{- range $part := list "image" "folders" "engine" "openshift" "nodes" "resources" "networks" -}}
+{{- range $part := list "image" "folders" "platform" "engine" "openshift" "nodes" "resources" "networks" -}}
 {{- $all = concat $all (include (printf "multus.warnings.%s" $part) $ | fromJsonArray) -}}
 {{- end -}}
 {{- $all | toJson -}}
@@ -41,6 +41,29 @@ What works, but perhaps not as the user expects: a JSON list of texts, for NOTES
 {{- end -}}
 {{- if and $node.lacksPlugins (not (include "multus.referencePlugins" .)) -}}
 {{- $all = append $all (printf "%s comes without macvlan, ipvlan, static, dhcp and other CNI plugins, and referencePlugins.enabled is false. NADs that use them\nwork only if you install them in %s." $node.platform $node.binDir) -}}
+{{- end -}}
+{{- $all | toJson -}}
+{{- end -}}
+
+{{/* Nodes of a platform that nobody named and that the version does not tell; needs a cluster. */}}
+{{- define "multus.warnings.platform" -}}
+{{- include "multus.warnings.platformOf" (dict "root" . "nodes" ((lookup "v1" "Node" "" "").items | default list)) -}}
+{{- end -}}
+
+{{/* The same for these `nodes`. */}}
+{{- define "multus.warnings.platformOf" -}}
+{{- $all := list -}}
+{{- $chosen := (include "multus.node" .root | fromJson).platform -}}
+{{- $found := dict -}}
+{{- if not .root.Values.platform -}}
+{{- range $node := .nodes -}}
+{{- with include "multus.platformOfNode" $node -}}
+{{- if ne . $chosen -}}{{- $_ := set $found . $node.metadata.name -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $platform, $name := $found -}}
+{{- $all = append $all (printf "platform is empty, and so the folders and plugins are those of %s; but node %s is one of %s.\nSet platform: %s" $chosen $name $platform $platform) -}}
 {{- end -}}
 {{- $all | toJson -}}
 {{- end -}}

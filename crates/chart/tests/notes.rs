@@ -15,6 +15,17 @@ fn notes(version: &str, files: &[&str], sets: &[&str]) -> String {
 
 /// The same where the cluster serves further APIs.
 fn notes_where_served(apis: &[&str], version: &str, files: &[&str], sets: &[&str]) -> String {
+    notes_with(&serde_json::json!({}), apis, version, files, sets)
+}
+
+/// The same with values for the chart around ours: `nodes`, that a cluster would have.
+fn notes_with(
+    around: &serde_json::Value,
+    apis: &[&str],
+    version: &str,
+    files: &[&str],
+    sets: &[&str],
+) -> String {
     let folder = tempfile::tempdir().unwrap();
     let source = chart::dir("multus").join("tests/notes");
     fs::create_dir_all(folder.path().join("templates")).unwrap();
@@ -23,7 +34,10 @@ fn notes_where_served(apis: &[&str], version: &str, files: &[&str], sets: &[&str
     }
     fs::create_dir(folder.path().join("charts")).unwrap();
     symlink(chart::dir("multus"), folder.path().join("charts/multus")).unwrap();
+    let values = folder.path().join("around.yaml");
+    fs::write(&values, around.to_string()).unwrap();
     let mut arguments = vec!["--kube-version".to_owned(), version.to_owned()];
+    arguments.extend(["--values".to_owned(), values.display().to_string()]);
     arguments.extend(apis.iter().flat_map(|api| ["--api-versions".to_owned(), (*api).to_owned()]));
     for file in files {
         // One level down, since multus is a dependency here.
@@ -110,6 +124,27 @@ fn the_usual_folders_on_k3s_and_k3s_folders_elsewhere_are_pointed_out() {
     assert!(!moved.contains("BEFORE YOU GO ON"), "{moved}");
     let elsewhere = notes("v1.34.4+rke2r1", &["values-multus-k3s.yaml"], &[]);
     assert_has(&elsewhere, &["the cluster's version (v1.34.4+rke2r1) is not k3s'"]);
+}
+
+#[test]
+fn nodes_of_a_platform_that_nobody_named_are_pointed_out() {
+    for (platform, node) in [
+        ("kind", r#"{"spec": {"providerID": "kind://docker/kind/kind-worker"}}"#),
+        ("talos", r#"{"status": {"nodeInfo": {"osImage": "Talos (v1.11.2)"}}}"#),
+        ("bottlerocket", r#"{"status": {"nodeInfo": {"osImage": "Bottlerocket OS 1.26.1 (aws-k8s-1.31)"}}}"#),
+        ("microk8s", r#"{"metadata": {"labels": {"microk8s.io/cluster": "true"}}}"#),
+        ("aks", r#"{"metadata": {"labels": {"kubernetes.azure.com/cluster": "MC_a_b_c"}}}"#),
+    ] {
+        let mut node: serde_json::Value = serde_json::from_str(node).unwrap();
+        node["metadata"]["name"] = "worker-1".into();
+        let nodes = serde_json::json!({"nodes": [node]});
+        let unsaid = notes_with(&nodes, &[], "v1.34.4", &[], &[]);
+        assert_has(&unsaid, &["node worker-1 is one of", &format!("Set platform: {platform}")]);
+        let said = notes_with(&nodes, &[], "v1.34.4", &[], &[&format!("platform={platform}")]);
+        assert!(!said.contains("worker-1"), "{said}");
+    }
+    let plain = serde_json::json!({"nodes": [{"metadata": {"name": "worker-1"}}]});
+    assert!(!notes_with(&plain, &[], "v1.34.4", &[], &[]).contains("worker-1"));
 }
 
 #[test]
