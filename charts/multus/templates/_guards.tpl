@@ -206,15 +206,21 @@
 
 {{/* The text for another Multus in the cluster; empty where there is none. */}}
 {{- define "multus.otherInstall" -}}
+{{- include "multus.otherInstallOf" (dict "root" . "daemonSets" ((lookup "apps/v1" "DaemonSet" "" "").items | default list)) -}}
+{{- end -}}
+
+{{/* The same where these `daemonSets` are there. */}}
+{{- define "multus.otherInstallOf" -}}
+{{- $root := .root -}}
 {{- $images := list "multus-cni" "multus-rs" "multus" "hardened-multus-cni" -}}
 {{- $found := "" -}}
-{{- range (lookup "apps/v1" "DaemonSet" "" "").items -}}
+{{- range .daemonSets -}}
 {{- $meta := .metadata -}}
 {{- $annotations := $meta.annotations | default dict -}}
 {{- $release := get $annotations "meta.helm.sh/release-name" | default "" -}}
 {{- $releaseNamespace := get $annotations "meta.helm.sh/release-namespace" | default "" -}}
-{{- $here := and (eq $meta.name (include "multus.daemonSetName" $)) (eq $meta.namespace (include "multus.namespace" $)) -}}
-{{- $mine := and (eq $release $.Release.Name) (eq $releaseNamespace $.Release.Namespace) -}}
+{{- $here := and (eq $meta.name (include "multus.daemonSetName" $root)) (eq $meta.namespace (include "multus.namespace" $root)) -}}
+{{- $mine := and (eq $release $root.Release.Name) (eq $releaseNamespace $root.Release.Namespace) -}}
 {{- $runs := $here -}}
 {{- range .spec.template.spec.containers -}}
 {{- $base := regexReplaceAll "[:@].*$" (splitList "/" .image | last) "" -}}
@@ -224,9 +230,9 @@
 {{- $where := printf "the DaemonSet %s in namespace %s" $meta.name $meta.namespace -}}
 {{- $anyway := $here | ternary "" "\nTo install all the same: --set ignoreOtherInstalls=true" -}}
 {{- if $release -}}
-{{- $found = printf "Multus is in this cluster already: %s, of the Helm release %q in namespace %q.\nTwo of them overwrite each other's files on the nodes. Upgrade that release, or uninstall it first:\n  helm -n %s uninstall %s%s" $where $release $releaseNamespace $releaseNamespace $release $anyway -}}
+{{- $found = printf "Multus is in this cluster already: %s, of the Helm release %q in namespace %q.\nTwo of them overwrite each other's files on the nodes. Upgrade that release, or uninstall it first; save\nthe NADs before, see docs/install.md: with some charts they go as well.\n  helm -n %s uninstall %s%s" $where $release $releaseNamespace $releaseNamespace $release $anyway -}}
 {{- else if $here -}}
-{{- $found = printf "Multus is in this cluster already: %s, which was not installed by Helm.\nTo move it to this chart without an interruption:\n  kubectl -n %s delete daemonset %s --cascade=orphan\n  helm install %s … --take-ownership        (Helm 4: and --force-conflicts)\n  kubectl -n %s rollout restart daemonset %s\nThe new DaemonSet adopts the pods that run; the restart replaces them one by one." $where $meta.namespace $meta.name $.Release.Name $meta.namespace $meta.name -}}
+{{- $found = printf "Multus is in this cluster already: %s, which was not installed by Helm.\nTo move it to this chart without an interruption:\n  kubectl -n %s delete daemonset %s --cascade=orphan\n  helm install %s … --take-ownership        (Helm 4: and --force-conflicts)\n  kubectl -n %s rollout restart daemonset %s\nThe new DaemonSet adopts the pods that run; the restart replaces them one by one." $where $meta.namespace $meta.name $root.Release.Name $meta.namespace $meta.name -}}
 {{- else -}}
 {{- $found = printf "Multus is in this cluster already: %s, which was not installed by Helm.\nTwo of them overwrite each other's files on the nodes. Remove it the way it was installed (an operator, a manifest).%s" $where $anyway -}}
 {{- end -}}

@@ -147,6 +147,25 @@ fn nodes_of_a_platform_that_nobody_named_are_pointed_out() {
     assert!(!notes_with(&plain, &[], "v1.34.4", &[], &[]).contains("worker-1"));
 }
 
+/// Uninstalling the release of RKE2 takes the CRD along, and every NAD with it.
+#[test]
+fn whoever_is_to_uninstall_another_multus_is_told_to_save_the_nads() {
+    let other = serde_json::json!({"daemonSets": [{
+        "metadata": {"name": "rke2-multus", "namespace": "kube-system", "annotations":
+            {"meta.helm.sh/release-name": "rke2-multus", "meta.helm.sh/release-namespace": "kube-system"}},
+        "spec": {"template": {"spec": {"containers": [{"image": "rancher/hardened-multus-cni:v4.2.3"}]}}},
+    }]});
+    let notes = notes_with(&other, &[], "v1.34.4", &[], &[]);
+    assert_has(
+        &notes,
+        &[
+            "the DaemonSet rke2-multus in namespace kube-system",
+            "save the NADs before, see docs/install.md",
+            "helm -n kube-system uninstall rke2-multus",
+        ],
+    );
+}
+
 #[test]
 fn openshift_is_told_that_it_has_multus_already() {
     let unsaid = notes_where_served(&["security.openshift.io/v1"], "v1.34.4", &[], &[]);
