@@ -65,6 +65,9 @@ impl Engine<'_> {
                 for (path, why) in drained.unreadable {
                     self.log.line(Level::Error, format_args!("spool: removed {}: {why}", path.display()));
                 }
+                for (path, why) in drained.unread {
+                    self.log.line(Level::Error, format_args!("spool: cannot read {}: {why}", path.display()));
+                }
             }
             Err(error) => {
                 self.log.line(Level::Error, format_args!("spool {}: {error}", self.spool.display()))

@@ -1,7 +1,7 @@
 //! Records that ADDs could not make in time, made here.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use engine::spool;
 use kube_cluster::{KubeCluster, Source};
@@ -19,17 +19,20 @@ pub(crate) struct Spool {
     kubeconfig: PathBuf,
     pause: Duration,
     next: Instant,
+    /// When something had last come into the directory, or gone from it, as the last drain left it.
+    seen: Option<SystemTime>,
 }
 
 impl Spool {
     /// Drains `dir` into the cluster of `kubeconfig`.
     pub(crate) fn new(dir: PathBuf, kubeconfig: PathBuf) -> Self {
-        Self { dir, kubeconfig, pause: FIRST_PAUSE, next: Instant::now() }
+        Self { dir, kubeconfig, pause: FIRST_PAUSE, next: Instant::now(), seen: None }
     }
 
-    /// Makes what waits. What cannot be made now is tried again, at growing intervals.
+    /// Makes what waits. What cannot be made now is tried again, at growing intervals, and keeps nothing that comes later waiting.
     pub(crate) fn drain(&mut self, say: Say<'_>) {
-        if Instant::now() < self.next || !self.has_records() {
+        let is_due = Instant::now() >= self.next || self.changed() != self.seen;
+        if !is_due || !self.has_records() {
             return;
         }
         match self.attempt(say) {
@@ -39,6 +42,11 @@ impl Spool {
         }
         self.next = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.seen = self.changed();
+    }
+
+    fn changed(&self) -> Option<SystemTime> {
+        std::fs::metadata(&self.dir).and_then(|metadata| metadata.modified()).ok()
     }
 
     fn has_records(&self) -> bool {
@@ -57,9 +65,12 @@ impl Spool {
         for (path, reason) in &drained.unreadable {
             say(&format!("removed {}, which is no record: {reason}", path.display()));
         }
+        for (path, error) in &drained.unread {
+            say(&format!("cannot read {}: {error}", path.display()));
+        }
         for (path, error) in &drained.waiting {
             say(&format!("{} stays in the spool: {error}", path.display()));
         }
-        Ok(drained.waiting.is_empty())
+        Ok(drained.waiting.is_empty() && drained.unread.is_empty())
     }
 }

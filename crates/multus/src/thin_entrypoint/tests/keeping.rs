@@ -1,7 +1,7 @@
 //! What is installed is kept right while it runs.
 
 use engine::{PodRef, Record};
-use testbed::apiserver::FakeApi;
+use testbed::apiserver::{FakeApi, Fault, FaultKind};
 
 use super::super::spool::Spool;
 use super::*;
@@ -194,10 +194,10 @@ fn a_stop_ends_the_waiting_for_a_primary() {
     assert_eq!(node.names(), ["multus.d"]);
 }
 
-fn leave(dir: &Path) {
-    let pod = PodRef { namespace: "ns".to_owned(), name: "a".to_owned(), uid: Some("u".to_owned()) };
+fn leave(dir: &Path, container: &str, name: &str) {
+    let pod = PodRef { namespace: "ns".to_owned(), name: name.to_owned(), uid: Some("u".to_owned()) };
     let record = Record { pod, status: Some("[]".to_owned()), events: Vec::new() };
-    engine::spool::leave(dir, "container1", &record).unwrap();
+    engine::spool::leave(dir, container, &record).unwrap();
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn records_in_the_spool_are_made_when_the_api_server_is_back() {
     let dir = tempfile::tempdir().unwrap();
     let kubeconfig = api.write_kubeconfig(&dir.path().join("kubeconfig")).unwrap();
     let path = dir.path().join("spool");
-    leave(&path);
+    leave(&path, "container1", "a");
     let said = Mutex::new(Vec::new());
     let say = |line: &str| said.lock().unwrap().push(line.to_owned());
     api.refuse();
@@ -218,4 +218,29 @@ fn records_in_the_spool_are_made_when_the_api_server_is_back() {
     Spool::new(path.clone(), kubeconfig).drain(&say);
     assert!(!path.join("container1").exists());
     assert_eq!(api.annotation("ns", "a", plan::STATUS_ANNOTATION).as_deref(), Some("[]"));
+}
+
+#[test]
+fn a_record_that_is_refused_keeps_none_that_comes_later_waiting() {
+    let api = FakeApi::tls().unwrap();
+    for name in ["a", "b"] {
+        api.add_pod_with("ns", name, "u", &[]);
+    }
+    let kind = FaultKind::Status(403, "Forbidden".to_owned(), "admission says no".to_owned());
+    api.add_fault(Fault {
+        method: String::new(),
+        path: "/pods/a/status".to_owned(),
+        times: usize::MAX,
+        kind,
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = api.write_kubeconfig(&dir.path().join("kubeconfig")).unwrap();
+    let path = dir.path().join("spool");
+    let mut spool = Spool::new(path.clone(), kubeconfig);
+    leave(&path, "container1", "a");
+    spool.drain(&|_| {});
+    leave(&path, "container2", "b");
+    spool.drain(&|_| {});
+    assert_eq!(api.annotation("ns", "b", plan::STATUS_ANNOTATION).as_deref(), Some("[]"));
+    assert!(path.join("container1").exists());
 }
