@@ -1,14 +1,14 @@
 //! Look up: everything that a plan is made from, gathered from the cluster and from the node's disk.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 
 use libcni::skel::Call;
-use libcni::{CniError, Network, Verb, load};
+use libcni::{CniError, Verb};
 use plan::{Facts, NadLookup, NadRef, NetConf, OnDisk, Plan, PlanError, Pod, PodIdentity, Sandbox, Wanted};
 
 use crate::cluster::{Cluster, ClusterError, PodLookup, PodRef, Query};
+use crate::disk;
 use crate::error::{EngineError, prefix};
 
 /// The cluster behind a call: connected, absent because the netconf names none, or described wrongly. A pod that needs nothing of it
@@ -60,7 +60,7 @@ impl Gathered {
         let wanted = lookup.wanted(pod.as_ref())?;
         lookup.nads(&wanted)?;
         let Lookup { nads, asked: needed_cluster, .. } = lookup;
-        let disk = on_disk(netconf, &wanted, &nads);
+        let disk = disk::read(netconf, &wanted, &nads);
         let mut gathered = Self { pod, nads, disk, devices: BTreeMap::new(), needed_cluster };
         if let (Some(pod), true) = (&gathered.pod, plan::needs_devices(&gathered.nads)) {
             let pod = pod_ref(pod);
@@ -81,7 +81,7 @@ impl Gathered {
         let wanted = lookup.wanted(None)?;
         lookup.nads(&wanted)?;
         let Lookup { nads, asked: needed_cluster, .. } = lookup;
-        let disk = on_disk(netconf, &wanted, &nads);
+        let disk = disk::read(netconf, &wanted, &nads);
         Ok(Self { pod: None, nads, disk, devices: BTreeMap::new(), needed_cluster })
     }
 
@@ -204,29 +204,6 @@ fn ask<T>(
         ))),
         Err(error) => Err(fail("error getting k8s client: ", error.clone())),
     }
-}
-
-/// Reads what the netconf or a NAD without configuration refers to. What cannot be read is an answer: only the plan knows whether
-/// it is needed.
-fn on_disk(netconf: &NetConf, wanted: &Wanted, nads: &BTreeMap<NadRef, NadLookup>) -> OnDisk {
-    let conf_dir = match wanted.needs_conf_dir(nads) {
-        true => load::directory(&netconf.conf_dir).unwrap_or_default(),
-        false => Vec::new(),
-    };
-    let paths = wanted.files.iter().map(|path| (path.clone(), network_at(Path::new(path))));
-    let aux_chain =
-        wanted.auxiliary_chain.as_ref().and_then(|chain| load::folder(&chain.dir, &chain.name).ok());
-    OnDisk { conf_dir, paths: paths.collect(), aux_chain: aux_chain.unwrap_or_default() }
-}
-
-/// The network that a path of the netconf names: a file, or the first configuration of a directory (upstream §4.4).
-fn network_at(path: &Path) -> Result<Network, String> {
-    if !path.is_dir() {
-        return load::file(path).map_err(|error| error.to_string());
-    }
-    let files = load::directory(path).map_err(|error| error.to_string())?;
-    let (first, _) = files.first().ok_or_else(|| format!("no CNI configuration in {}", path.display()))?;
-    load::file(&path.join(first)).map_err(|error| error.to_string())
 }
 
 /// A pod as a record names it. A static pod's mirror has another UID than the runtime knows, so none is asked for.

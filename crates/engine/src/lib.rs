@@ -10,6 +10,7 @@ mod add;
 mod check;
 mod cluster;
 mod del;
+mod disk;
 mod error;
 mod facts;
 mod gc;

@@ -10,16 +10,19 @@ use crate::config::{ConfigError, Network, Plugin};
 /// No configuration is larger; what is, is not read into memory.
 const LARGEST: u64 = 1 << 20;
 
+/// A configuration file's name, and what is in it or why that cannot be read.
+pub type Content = (String, Result<Vec<u8>, ConfigError>);
+
 /// The content of every `.conf`, `.json` and `.conflist` file of a directory, sorted by file name. A missing
-/// directory holds none (C-84); a file that vanishes meanwhile is passed over.
-pub fn directory(dir: &Path) -> Result<Vec<(String, Vec<u8>)>, ConfigError> {
+/// directory holds none (C-84); a file that vanishes meanwhile is passed over, and one that cannot be read hides no
+/// other.
+pub fn directory(dir: &Path) -> Result<Vec<Content>, ConfigError> {
     let mut files = Vec::new();
     for path in names(dir, &["conf", "json", "conflist"])? {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         match bytes(&path) {
-            Ok(bytes) => files.push((name.unwrap_or_default(), bytes)),
             Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            read => files.push((name.unwrap_or_default(), read)),
         }
     }
     Ok(files)

@@ -159,6 +159,7 @@ impl Request {
 pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     let pod = known_pod(facts)?;
     let (chosen, warnings) = resolve::resolve(facts, pod)?;
+    chosen.iter().try_for_each(|of| another(facts, of))?;
     let in_annotations = |e: PlanError| e.under(&resolve::annotations_prefix(facts.identity));
 
     // On DEL everything is freed that can be; what is wrong with a request no longer matters.
@@ -202,6 +203,19 @@ pub(crate) fn adding_prefix(facts: &Facts<'_>, network: &Network) -> String {
     let crate::PodIdentity { namespace, name, uid, .. } = facts.identity;
     let conf = crate::error::excerpt(&network.name);
     format!("[{namespace}/{name}/{uid}:{conf}]: error adding container to network \"{conf}\": ")
+}
+
+/// A network of ours would have us call ourselves until the node is out of processes.
+fn another(facts: &Facts<'_>, of: &Chosen<'_>) -> Result<(), PlanError> {
+    let Some(own) = facts.netconf.own_plugin(&of.network) else { return Ok(()) };
+    Err(PlanError::Network {
+        text: format!(
+            "{}{}: its plugin {own:?} is Multus, which would call itself without end: name the plugins that make \
+             the network, or another network",
+            adding_prefix(facts, &of.network),
+            of.label()
+        ),
+    })
 }
 
 fn usable(facts: &Facts<'_>, of: &Chosen<'_>) -> Result<(), PlanError> {

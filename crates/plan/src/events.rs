@@ -95,3 +95,13 @@ pub fn annotation_ignored(cause: &str) -> PlanEvent {
         ),
     )
 }
+
+/// `AuxiliaryChainLeftOut`, when a file of the auxiliary chain cannot be used.
+pub(crate) fn chain_left_out(name: &str, why: &str) -> PlanEvent {
+    PlanEvent::warning(
+        "AuxiliaryChainLeftOut",
+        format!(
+            "auxiliary chain {name:?} is left out: {why}; the node's administrator has to correct or remove the file"
+        ),
+    )
+}

@@ -195,12 +195,15 @@ pub struct Sandbox {
 /// Configurations that lie on the node's disk, read by the caller.
 #[derive(Debug, Clone, Default)]
 pub struct OnDisk {
-    /// Name and content of each configuration file in `confDir`, in the order of their names.
-    pub conf_dir: Vec<(String, Vec<u8>)>,
+    /// Name and content of each configuration file in `confDir`, in the order of their names; or why one, or the folder itself
+    /// under an empty name, cannot be read.
+    pub conf_dir: Vec<(String, Result<Vec<u8>, String>)>,
     /// What each path of [`Wanted::files`](crate::Wanted) holds, or why it holds nothing.
     pub paths: BTreeMap<String, Result<Network, String>>,
     /// The plugins of the auxiliary chain's folder.
     pub aux_chain: Vec<Plugin>,
+    /// Why that folder cannot be read.
+    pub aux_chain_error: Option<String>,
 }
 
 /// Everything that a plan is made from.

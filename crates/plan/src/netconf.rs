@@ -16,6 +16,9 @@ use crate::network;
 /// The capability by which the runtime hands over the pod's annotations.
 pub(crate) const POD_ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 
+/// What this program is called on a node.
+const OWN_TYPES: [&str; 2] = ["multus", "multus-shim"];
+
 const LONGEST_TIMEOUT: u64 = 24 * 60 * 60;
 
 /// Which of two texts holds where upstream and the specification disagree.
@@ -170,6 +173,12 @@ impl NetConf {
     /// Whether `clusterNetwork` or an element of `defaultNetworks` names a path and not a network.
     pub fn is_path(value: &str) -> bool {
         value.contains('/')
+    }
+
+    /// The plugin of a network that is this very program under one of its names, where there is one: it would call itself without end.
+    pub fn own_plugin<'a>(&self, network: &'a Network) -> Option<&'a str> {
+        let own = |of: &&str| !of.is_empty() && (OWN_TYPES.contains(of) || *of == self.plugin_type);
+        network.plugins.iter().map(|plugin| plugin.plugin_type.as_str()).find(own)
     }
 
     /// The folder that holds the auxiliary chain's folder, where there is such a chain.

@@ -69,7 +69,7 @@ pub(crate) fn of_nad(facts: &Facts<'_>, nad: &Nad) -> Result<Network, PlanError>
 
 /// The network of that name among the files of `confDir`: lists first, then single configurations, each in the
 /// order of the files' names. A file that cannot be read does not hide a good one, but it is named when nothing
-/// is found.
+/// is found. A file that makes the runtime call us may have the network's name (`overrideNetworkName`) and is passed over.
 pub(crate) fn on_disk(facts: &Facts<'_>, name: &str) -> Result<Network, String> {
     let dir = facts.netconf.conf_dir.display();
     if facts.disk.conf_dir.is_empty() {
@@ -77,12 +77,15 @@ pub(crate) fn on_disk(facts: &Facts<'_>, name: &str) -> Result<Network, String> 
     }
     let mut unreadable = None;
     for lists in [true, false] {
-        for (file, bytes) in &facts.disk.conf_dir {
+        for (file, content) in &facts.disk.conf_dir {
             if file.ends_with(".conflist") != lists {
                 continue;
             }
-            match load_file(bytes, lists) {
-                Ok(network) if network.name == name => return Ok(network),
+            let loaded = content.clone().and_then(|bytes| load_file(&bytes, lists));
+            match loaded {
+                Ok(network) if network.name == name && facts.netconf.own_plugin(&network).is_none() => {
+                    return Ok(network);
+                }
                 Ok(_) => {}
                 Err(why) => {
                     let what = if lists { "conflist" } else { "config" };

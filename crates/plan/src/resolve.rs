@@ -129,7 +129,11 @@ pub(crate) fn resolve<'a>(
         warnings =
             selected(facts, pod, &mut chosen).map_err(|e| e.under(&annotations_prefix(facts.identity)))?;
     }
-    chosen.extend(auxiliary_chain(facts)?);
+    match auxiliary_chain(facts)? {
+        Chain::Plugins(chain) => chosen.push(chain),
+        Chain::Unreadable(warning) => warnings.push(warning),
+        Chain::None => {}
+    }
     Ok((chosen, warnings))
 }
 
@@ -281,12 +285,20 @@ fn of_nad<'a>(facts: &Facts<'a>, reference: &NadRef) -> Result<(&'a Nad, Network
     })
 }
 
-/// The chain that the administrator hangs behind every pod's networks; only if its folder holds plugins.
-fn auxiliary_chain<'a>(facts: &Facts<'a>) -> Result<Option<Chosen<'a>>, PlanError> {
+/// What there is of an auxiliary chain.
+enum Chain<'a> {
+    None,
+    Plugins(Chosen<'a>),
+    Unreadable(PlanEvent),
+}
+
+/// The chain that the administrator hangs behind every pod's networks; only if its folder holds plugins. One that cannot be read is
+/// left out as a whole and with a warning, where upstream says nothing to the pod, and to the letter it is an error.
+fn auxiliary_chain<'a>(facts: &Facts<'a>) -> Result<Chain<'a>, PlanError> {
     let netconf = facts.netconf;
     let name = &netconf.auxiliary_chain_name;
     if name.is_empty() {
-        return Ok(None);
+        return Ok(Chain::None);
     }
     let wrong =
         |what: String| PlanError::NetConf { text: format!("Multus: {}{what}", facts.identity.prefix()) };
@@ -297,8 +309,15 @@ fn auxiliary_chain<'a>(facts: &Facts<'a>) -> Result<Option<Chosen<'a>>, PlanErro
             netconf.cluster_network
         )));
     }
-    if facts.disk.aux_chain.is_empty() {
-        return Ok(None);
+    match &facts.disk.aux_chain_error {
+        Some(why) if netconf.spec_mode == SpecMode::Strict => {
+            return Err(wrong(format!(
+                "auxiliary chain {name:?} cannot be read: {why}; correct or remove the file"
+            )));
+        }
+        Some(why) => return Ok(Chain::Unreadable(events::chain_left_out(name, why))),
+        None if facts.disk.aux_chain.is_empty() => return Ok(Chain::None),
+        None => {}
     }
     let list = serde_json::json!({
         "cniVersion": netconf.cni_version,
@@ -308,7 +327,7 @@ fn auxiliary_chain<'a>(facts: &Facts<'a>) -> Result<Option<Chosen<'a>>, PlanErro
     let mut network = Network::parse(list.to_string().as_bytes())
         .map_err(|e| wrong(format!("auxiliary chain {name:?} cannot be used: {e}")))?;
     network.append_plugins(facts.disk.aux_chain.clone());
-    Ok(Some(Chosen {
+    Ok(Chain::Plugins(Chosen {
         origin: Origin::AuxiliaryChain,
         name: name.clone(),
         network,

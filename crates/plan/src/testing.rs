@@ -109,7 +109,7 @@ impl Case {
     }
 
     pub(crate) fn file(mut self, name: &str, content: &str) -> Case {
-        self.disk.conf_dir.push((name.into(), content.into()));
+        self.disk.conf_dir.push((name.into(), Ok(content.into())));
         self
     }
 

@@ -124,8 +124,11 @@ fn only_a_conflist_is_a_list() {
 #[test]
 fn files_that_are_no_files_or_too_large_are_refused() {
     let dir = Dir::with(&[("big.conf", &"x".repeat((1 << 20) + 1))]);
-    let told = directory(dir.path()).unwrap_err().to_string();
+    fs::write(dir.path().join("good.conf"), SINGLE).unwrap();
+    let [(_, big), (_, good)] = &directory(dir.path()).unwrap()[..] else { panic!("there are two") };
+    let told = big.as_ref().unwrap_err().to_string();
     assert!(told.ends_with("larger than 1048576 bytes"), "{told}");
+    assert_eq!(good.as_ref().unwrap(), SINGLE.as_bytes());
     let fifo = dir.path().join("a.conf");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
         .unwrap();

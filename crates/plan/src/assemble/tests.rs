@@ -1,5 +1,6 @@
 //! Which networks a pod gets, and what it is told when it gets none.
 
+mod files;
 mod requests;
 mod secrets;
 
@@ -340,26 +341,6 @@ fn static_pods_are_recognised() {
         let pod = crate::Pod::new("a", "b", None, annotations.into_iter().collect());
         assert_eq!(pod.is_static, is_static);
     }
-}
-
-#[test]
-fn the_auxiliary_chain_comes_last() {
-    let keys = r#""auxiliaryCNIChainName":"vendor""#;
-    let case = Case::new().with_keys(keys).selects("a").able("test/a").aux_plugin("one").aux_plugin("two");
-    let plan = case.plan();
-    assert_eq!(shape(&plan), [("cbr0", "eth0"), ("test/a", "net1"), ("vendor", "net2")]);
-    let bytes = String::from_utf8(plan.attachments[2].network.to_bytes()).unwrap();
-    assert_eq!(
-        bytes,
-        r#"{"cniVersion":"1.0.0","name":"vendor","plugins":[{"name":"passthru-cni","type":"passthru"},{"type":"one"},{"type":"two"}]}"#
-    );
-    assert_eq!(Case::new().with_keys(keys).plan().attachments.len(), 1);
-    let bare = r#"{"clusterNetwork":"c","auxiliaryCNIChainName":"vendor"}"#;
-    Case::new().netconf(bare).able("kube-system/c").fails(
-        7,
-        "Multus: [test/p1/u1]: auxiliary chain used but ClusterNetwork must be a path, and it is not a path: c",
-        &[],
-    );
 }
 
 #[test]
