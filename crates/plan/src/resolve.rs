@@ -129,11 +129,7 @@ pub(crate) fn resolve<'a>(
         warnings =
             selected(facts, pod, &mut chosen).map_err(|e| e.under(&annotations_prefix(facts.identity)))?;
     }
-    match auxiliary_chain(facts)? {
-        Chain::Plugins(chain) => chosen.push(chain),
-        Chain::Unreadable(warning) => warnings.push(warning),
-        Chain::None => {}
-    }
+    chosen.extend(auxiliary_chain(facts, &mut warnings)?);
     Ok((chosen, warnings))
 }
 
@@ -285,20 +281,16 @@ fn of_nad<'a>(facts: &Facts<'a>, reference: &NadRef) -> Result<(&'a Nad, Network
     })
 }
 
-/// What there is of an auxiliary chain.
-enum Chain<'a> {
-    None,
-    Plugins(Chosen<'a>),
-    Unreadable(PlanEvent),
-}
-
 /// The chain that the administrator hangs behind every pod's networks; only if its folder holds plugins. One that cannot be read is
 /// left out as a whole and with a warning, where upstream says nothing to the pod, and to the letter it is an error.
-fn auxiliary_chain<'a>(facts: &Facts<'a>) -> Result<Chain<'a>, PlanError> {
+fn auxiliary_chain<'a>(
+    facts: &Facts<'a>,
+    warnings: &mut Vec<PlanEvent>,
+) -> Result<Option<Chosen<'a>>, PlanError> {
     let netconf = facts.netconf;
     let name = &netconf.auxiliary_chain_name;
     if name.is_empty() {
-        return Ok(Chain::None);
+        return Ok(None);
     }
     let wrong =
         |what: String| PlanError::NetConf { text: format!("Multus: {}{what}", facts.identity.prefix()) };
@@ -315,8 +307,11 @@ fn auxiliary_chain<'a>(facts: &Facts<'a>) -> Result<Chain<'a>, PlanError> {
                 "auxiliary chain {name:?} cannot be read: {why}; correct or remove the file"
             )));
         }
-        Some(why) => return Ok(Chain::Unreadable(events::chain_left_out(name, why))),
-        None if facts.disk.aux_chain.is_empty() => return Ok(Chain::None),
+        Some(why) => {
+            warnings.push(events::chain_left_out(name, why));
+            return Ok(None);
+        }
+        None if facts.disk.aux_chain.is_empty() => return Ok(None),
         None => {}
     }
     let list = serde_json::json!({
@@ -327,7 +322,7 @@ fn auxiliary_chain<'a>(facts: &Facts<'a>) -> Result<Chain<'a>, PlanError> {
     let mut network = Network::parse(list.to_string().as_bytes())
         .map_err(|e| wrong(format!("auxiliary chain {name:?} cannot be used: {e}")))?;
     network.append_plugins(facts.disk.aux_chain.clone());
-    Ok(Chain::Plugins(Chosen {
+    Ok(Some(Chosen {
         origin: Origin::AuxiliaryChain,
         name: name.clone(),
         network,
