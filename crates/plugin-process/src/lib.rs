@@ -45,7 +45,9 @@ pub fn run(program: Program, arguments: &[String], work: &Answer<'_>) -> ExitCod
         let _ = writeln!(io::stderr(), "{ABOUT}\nCNI protocol versions supported: {}", SUPPORTED.join(", "));
         return ExitCode::SUCCESS;
     }
-    match answer(program, work) {
+    // It outlives the answer: what is left to do about a full file is done when the runtime has it.
+    let mut log = None;
+    match answer(program, work, &mut log) {
         Ok(output) => {
             if let Err(error) = io::stdout().write_all(&output) {
                 let _ = writeln!(io::stderr(), "{}: cannot write the result: {error}", program.name);
@@ -92,7 +94,7 @@ fn flag(name: &str, argument: &str) -> ExitCode {
     }
 }
 
-fn answer(program: Program, work: &Answer<'_>) -> Result<Vec<u8>, CniError> {
+fn answer(program: Program, work: &Answer<'_>, log: &mut Option<ProcessLog>) -> Result<Vec<u8>, CniError> {
     let call = skel::parse_call(&|name| std::env::var(name).ok(), read_stdin()?)?;
     if call.command == Verb::Version {
         return Ok(skel::version_answer());
@@ -104,7 +106,7 @@ fn answer(program: Program, work: &Answer<'_>) -> Result<Vec<u8>, CniError> {
         let wrapper = if call.command == Verb::Del { "" } else { "Multus: error loading netconf: " };
         CniError { msg: format!("{wrapper}{}", error.msg), ..error }
     })?;
-    work(&call, &netconf, &ProcessLog::of(&netconf, program.logs_to_stderr))
+    work(&call, &netconf, log.insert(ProcessLog::of(&netconf, program.logs_to_stderr)))
 }
 
 fn read_stdin() -> Result<Vec<u8>, CniError> {

@@ -1,19 +1,21 @@
 //! The log of a one-shot process: `logToStderr`, `logFile`, `logLevel` and `logOptions` of the netconf.
 //!
 //! Plugins of many pods append to one file at the same time, so each line is a single write to a file opened for appending, and
-//! the file is rotated under a lock. File names are lumberjack's (`multus-2026-01-02T03-04-05.678.log.gz`), because that is what
-//! upstream leaves and what log shippers match.
+//! a full file is moved aside by whoever sees it first (`rotation.rs`).
+
+mod rotation;
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::{LONGEST_LINE, Level, Log, bounded, printable};
 use plan::{LogOptions, NetConf};
-use rustix::fs::{FlockOperation, flock};
+
+use rotation::Full;
 
 /// Where this process's lines go.
 #[derive(Debug)]
@@ -21,6 +23,16 @@ pub struct ProcessLog {
     level: Level,
     to_stderr: bool,
     file: Option<File>,
+    /// What is left to do about a full file, when the call has been answered.
+    full: Option<Full>,
+}
+
+impl Drop for ProcessLog {
+    fn drop(&mut self) {
+        if let Some(full) = self.full.take() {
+            full.tidy_up();
+        }
+    }
 }
 
 impl ProcessLog {
@@ -40,8 +52,8 @@ impl ProcessLog {
     /// A log that shows `level` and what matters more. A file that cannot be opened is reported on stderr and left out: a pod
     /// does not fail because of a log.
     fn new(level: Level, to_stderr: bool, file: Option<&Path>, options: LogOptions) -> Self {
-        let file = file.and_then(|path| match open(path, options) {
-            Ok(file) => Some(file),
+        let opened = file.and_then(|path| match open(path, options) {
+            Ok(opened) => Some(opened),
             Err(error) => {
                 let _ = writeln!(
                     io::stderr(),
@@ -51,7 +63,8 @@ impl ProcessLog {
                 None
             }
         });
-        Self { level, to_stderr, file }
+        let (file, full) = opened.map_or((None, None), |(file, full)| (Some(file), full));
+        Self { level, to_stderr, file, full }
     }
 }
 
@@ -89,7 +102,9 @@ impl LogFile {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path, options: LogOptions) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), options, file: open(path, options)? })
+        let (file, full) = open(path, options)?;
+        tidy_up_beside(full);
+        Ok(Self { path: path.to_owned(), options, file })
     }
 
     /// Appends a line; to a new file where this one is full, or was moved away.
@@ -101,96 +116,35 @@ impl LogFile {
             let (own, there) = (self.file.metadata()?, fs::metadata(&self.path)?);
             Ok((own.dev(), own.ino()) != (there.dev(), there.ino()))
         };
-        if too_large(&self.path, self.options) || moved().unwrap_or(true) {
-            self.file = open(&self.path, self.options)?;
+        if rotation::is_due(&self.path, self.options) || moved().unwrap_or(true) {
+            let (file, full) = open(&self.path, self.options)?;
+            self.file = file;
+            tidy_up_beside(full);
         }
         self.file.write_all(line.as_bytes())
     }
 }
 
-fn open(path: &Path, options: LogOptions) -> io::Result<File> {
+/// Nobody who writes a line waits until a file is packed.
+fn tidy_up_beside(full: Option<Full>) {
+    if let Some(full) = full {
+        drop(std::thread::spawn(move || full.tidy_up()));
+    }
+}
+
+fn open(path: &Path, options: LogOptions) -> io::Result<(File, Option<Full>)> {
     if let Some(parent) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
-    if too_large(path, options) {
-        rotate(path, options)?;
-    }
-    append(path)
+    let full = match rotation::is_due(path, options) {
+        true => rotation::rotate(path, options)?,
+        false => None,
+    };
+    Ok((append(path)?, full))
 }
 
 fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
-}
-
-fn too_large(path: &Path, options: LogOptions) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.len() >= options.max_size.saturating_mul(1 << 20))
-}
-
-/// Moves the full file aside. The lock is on the file itself; whoever gets it second finds a small new file and leaves it.
-fn rotate(path: &Path, options: LogOptions) -> io::Result<()> {
-    let full = append(path)?;
-    flock(&full, FlockOperation::LockExclusive)?;
-    if !too_large(path, options) {
-        return Ok(());
-    }
-    let moved = backup_name(path, SystemTime::now());
-    fs::rename(path, &moved)?;
-    if options.compress {
-        pack(&moved)?;
-    }
-    prune(path, options)
-}
-
-fn pack(path: &Path) -> io::Result<()> {
-    let mut packed = path.as_os_str().to_owned();
-    packed.push(".gz");
-    let out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&packed)?;
-    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
-    io::copy(&mut File::open(path)?, &mut encoder)?;
-    encoder.finish()?;
-    fs::remove_file(path)
-}
-
-fn prune(path: &Path, options: LogOptions) -> io::Result<()> {
-    let mut backups = backups(path)?;
-    backups.sort();
-    let surplus = match usize::try_from(options.max_backups).unwrap_or(usize::MAX) {
-        0 => 0,
-        keep => backups.len().saturating_sub(keep),
-    };
-    let oldest = Duration::from_secs(options.max_age.saturating_mul(24 * 3600));
-    for (index, backup) in backups.iter().enumerate() {
-        let aged =
-            options.max_age > 0 && fs::metadata(backup)?.modified()?.elapsed().is_ok_and(|age| age > oldest);
-        if index < surplus || aged {
-            fs::remove_file(backup)?;
-        }
-    }
-    Ok(())
-}
-
-/// Rotated files of `path`; their names sort by age.
-fn backups(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let (Some(dir), Some(stem)) = (path.parent(), path.file_stem()) else {
-        return Ok(Vec::new());
-    };
-    let prefix = format!("{}-", stem.to_string_lossy());
-    let suffix = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?.path();
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let stamp = name.strip_prefix(&prefix).map(|rest| rest.strip_suffix(".gz").unwrap_or(rest));
-        if stamp.and_then(|rest| rest.strip_suffix(&suffix)).is_some_and(is_stamp) {
-            found.push(entry);
-        }
-    }
-    Ok(found)
-}
-
-fn is_stamp(text: &str) -> bool {
-    text.len() == "2026-01-02T03-04-05.678".len()
-        && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'T' | b'.'))
 }
 
 /// A time in UTC, as RFC 3339 writes it, without a fraction: lines of several nodes are read side by side. By hand, since a crate for
@@ -209,16 +163,10 @@ fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
-fn backup_name(path: &Path, now: SystemTime) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
-    let millis = now.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
-    let stamp = rfc3339(now).replace(':', "-");
-    path.with_file_name(format!("{stem}-{}.{millis:03}{extension}", stamp.trim_end_matches('Z')))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn lines(path: &Path) -> Vec<String> {
@@ -267,28 +215,6 @@ mod tests {
     }
 
     #[test]
-    fn q35_a_full_file_is_rotated_packed_and_pruned() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("multus.log");
-        let options = LogOptions { max_size: 1, max_age: 5, max_backups: 2, compress: true };
-        for day in 1..=3 {
-            fs::write(dir.path().join(format!("multus-2026-01-0{day}T00-00-00.000.log.gz")), "old").unwrap();
-        }
-        fs::write(dir.path().join("multus-notes.log"), "not ours").unwrap();
-        fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
-        ProcessLog::new(Level::Error, false, Some(&path), options).line(Level::Error, format_args!("new"));
-        assert_eq!(lines(&path).len(), 1);
-        let mut backups = backups(&path).unwrap();
-        backups.sort();
-        assert_eq!(backups.len(), 2, "{backups:?}");
-        assert!(backups[1].to_string_lossy().ends_with(".log.gz"), "{backups:?}");
-        let name = backup_name(&path, UNIX_EPOCH + Duration::from_millis(1_767_323_045_678));
-        assert_eq!(name, dir.path().join("multus-2026-01-02T03-04-05.678.log"), "as lumberjack names them");
-        assert!(fs::metadata(&backups[1]).unwrap().len() < 1 << 16);
-        assert!(dir.path().join("multus-notes.log").exists());
-    }
-
-    #[test]
     fn q35_a_file_is_rotated_while_it_is_written_and_followed_when_it_is_moved() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/daemon.log");
@@ -296,7 +222,7 @@ mod tests {
         let mut log = LogFile::open(&path, options).unwrap();
         log.append(&format!("{}\n", "x".repeat(1 << 20))).unwrap();
         log.append("second\n").unwrap();
-        assert_eq!((lines(&path), backups(&path).unwrap().len()), (vec!["second".to_owned()], 1));
+        assert_eq!((lines(&path), rotation::backups(&path).unwrap().len()), (vec!["second".to_owned()], 1));
         fs::rename(&path, dir.path().join("moved")).unwrap();
         log.append("third\n").unwrap();
         assert_eq!(lines(&path), ["third"]);
