@@ -249,12 +249,26 @@ impl Call<'_> {
             .map_err(|error| self.cause(planned, error.to_cni()))?;
         let warnings =
             plan::confirm(planned, &result).map_err(|error| self.cause(planned, error.to_cni()))?;
+        self.tellable(planned, &result).map_err(|why| self.cause(planned, why))?;
         let device_info = planned
             .device_info
             .as_deref()
             .and_then(|path| devinfo::collect(path).ok().flatten())
             .and_then(|object| serde_json::value::to_raw_value(&object).ok());
         Ok((AttachedNetwork { index: planned.index, result, device_info, warnings }, note))
+    }
+
+    /// A result that the runtime cannot be told is no success, which has to be known while all can still be undone.
+    fn tellable(&self, planned: &Planned, result: &CniResult) -> Result<(), CniError> {
+        let version = &self.plan.cni_version;
+        match planned.primary.then(|| result.as_version(version)) {
+            Some(Err(error)) => {
+                let text =
+                    format!("the default network's result cannot be given as CNI {version:?}: {error}");
+                Err(CniError::new(CniError::INTERNAL, text, ""))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An interface that is there already is nobody's to take over (C-19, N-40). Upstream's texts.

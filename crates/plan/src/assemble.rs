@@ -27,6 +27,8 @@ pub struct Plan {
     pub attachments: Vec<Planned>,
     /// Whose letter holds.
     pub spec_mode: SpecMode,
+    /// The version of CNI in which the runtime gets the default network's result; empty means the oldest.
+    pub cni_version: String,
     /// What the pod's owner should be told.
     pub warnings: Vec<PlanEvent>,
     /// Whether some attachment asked for the default route, so that those of the others go (N-59).
@@ -183,6 +185,7 @@ pub fn plan(facts: &Facts<'_>) -> Result<Plan, PlanError> {
     Ok(Plan {
         attachments,
         spec_mode: facts.netconf.spec_mode,
+        cni_version: facts.netconf.cni_version.clone(),
         warnings,
         clears_default_routes: routes.clears,
     })

@@ -312,3 +312,17 @@ fn q14_a_default_route_that_cannot_be_set_undoes_the_add() {
     assert_eq!(node.netns.link_names().unwrap(), Vec::<String>::new());
     assert_eq!(node.files(), Vec::<String>::new());
 }
+
+#[test]
+fn q24_a_result_that_the_runtime_cannot_be_told_is_undone() {
+    let node = Node::new(&["a", "b"]);
+    // Its result has no address, and CNI before 0.3.0 knows no other result.
+    let mut plan = node.plan(&[network("a", json!({})), network("b", json!({}))]);
+    plan.cni_version = "0.2.0".to_owned();
+    let error = node.add(&plan).unwrap_err().to_cni();
+    let prefix = "[ns/pod/u1:conf-a]: error adding container to network \"conf-a\": the default network's result cannot \
+                  be given as CNI \"0.2.0\": cannot convert: no valid IP addresses";
+    assert_eq!((error.msg.as_str(), error.code), (prefix, 999));
+    assert_eq!(node.sequence(), ["ADD a/eth0", "DEL a/eth0"]);
+    assert_eq!(node.files(), Vec::<String>::new());
+}
