@@ -204,10 +204,14 @@ fn millis_since_epoch() -> u64 {
 /// What to do about a record that was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
-    /// The API server is away: so are all others' writes.
+    /// The API server cannot be reached: so for all others' writes.
     Away,
-    /// We may not: nor may we for others.
-    Denied,
+    /// It does not know who we are: nor will it for others.
+    Unknown,
+    /// It says that it cannot, or says nothing: it is not well, or one of those that it asks about the pods of some namespaces.
+    Failing,
+    /// It says that we may not: by our role, or by what is admitted in that namespace.
+    Forbidden,
     /// It is about this record alone.
     Refused,
     /// The way to the API server is described wrongly, or the record: which, the text says.
@@ -217,8 +221,10 @@ enum Trouble {
 impl From<&Error> for Trouble {
     fn from(error: &Error) -> Self {
         match error {
-            Error::Unavailable { .. } => Self::Away,
-            Error::Denied { .. } => Self::Denied,
+            Error::Unavailable { away: true, .. } => Self::Away,
+            Error::Unavailable { away: false, .. } => Self::Failing,
+            Error::Denied { code: 401, .. } => Self::Unknown,
+            Error::Denied { .. } => Self::Forbidden,
             Error::Config { .. } => Self::Config,
             Error::Refused { .. } | Error::TooLarge { .. } => Self::Refused,
         }

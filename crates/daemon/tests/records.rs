@@ -5,9 +5,9 @@ mod bed;
 
 use std::time::{Duration, Instant};
 
-use bed::{Bed, pod, ready, record, soon, start, until};
+use bed::{Bed, pod, ready, record, soon, start, until, until_some};
 use daemon::{Backend, EventMode};
-use engine::{ClusterError, Record, Recorded, spool};
+use engine::{ClusterError, PodRef, Record, Recorded, spool};
 use plan::PlanEvent;
 use testbed::apiserver::{FakeApi, Fault, FaultKind};
 
@@ -185,6 +185,51 @@ fn one_record_that_is_refused_holds_up_no_other() {
     leave(&bed, "c2", &record(pod("q", "u1"), "[2]"));
     until("the other", || bed.status("q").as_deref() == Some("[2]"));
     until("the first", || bed.status("p").as_deref() == Some("[1]"));
+}
+
+/// What admission says for one namespace is said with the same codes as what the API server says for all.
+#[test]
+fn what_is_not_taken_in_one_namespace_holds_up_no_other() {
+    for code in [403, 500] {
+        let bed = ready(api());
+        bed.api.add_fault(fault("", "/namespaces/bad/pods/", usize::MAX, code));
+        for number in 0..6 {
+            let pod = PodRef { namespace: "bad".to_owned(), name: format!("p{number}"), uid: None };
+            leave(&bed, &format!("bad{number}"), &record(pod, "[1]"));
+        }
+        until("the word", || bed.log.has("network status waits: "));
+        leave(&bed, "c1", &record(pod("q", "u1"), "[2]"));
+        until("the other", || bed.status("q").as_deref() == Some("[2]"));
+        assert_eq!(waiting(&bed), 6, "they are kept");
+    }
+}
+
+#[test]
+fn what_is_not_taken_in_two_namespaces_holds_up_nothing_that_arrives() {
+    let bed = ready(api());
+    bed.api.add_fault(fault("", "/namespaces/bad", usize::MAX, 403));
+    for namespace in ["bad1", "bad2"] {
+        let pod = PodRef { namespace: namespace.to_owned(), name: "p".to_owned(), uid: None };
+        leave(&bed, namespace, &record(pod, "[1]"));
+    }
+    until("both words", || {
+        ["bad1", "bad2"].iter().all(|name| bed.log.has(&format!("{name}/p: network status waits: ")))
+    });
+    leave(&bed, "c1", &record(pod("q", "u1"), "[2]"));
+    until("the other", || bed.status("q").as_deref() == Some("[2]"));
+}
+
+/// Two processes would write an older status after a newer one.
+#[test]
+fn while_another_daemon_makes_the_records_none_is_made() {
+    let bed = ready(api());
+    until("the spool", || bed.spool.is_dir());
+    let other = until_some("the right to make records", || spool::alone(&bed.spool).unwrap());
+    leave(&bed, "c1", &record(pod("p", "u1"), "[1]"));
+    let direct = write(&bed, record(pod("q", "u1"), "[2]"), 3).unwrap();
+    assert_eq!((direct, bed.status("p")), (Recorded::Written, None));
+    drop(other);
+    until("the record", || bed.status("p").as_deref() == Some("[1]"));
 }
 
 #[test]

@@ -46,8 +46,8 @@ pub fn read(path: &Path, pod_uid: &str) -> Result<BTreeMap<String, Vec<String>>,
     }
     let bytes = fs::read(path).map_err(|error| Error::unavailable(attempt(), error))?;
     parse(&bytes, pod_uid).map_err(|error| match error {
-        Error::Unavailable { attempt: part, reason } => {
-            Error::Unavailable { attempt: attempt(), reason: format!("{part}: {reason}") }
+        Error::Unavailable { attempt: part, reason, away } => {
+            Error::Unavailable { attempt: attempt(), reason: format!("{part}: {reason}"), away }
         }
         other => other,
     })

@@ -126,7 +126,7 @@ impl Client {
                 Err(_) => return Err(out_of_time(request, started, last)),
                 Ok(Err(Failure::Final(error))) => return Err(error),
                 Ok(Err(Failure::TooLarge(limit))) => return Err(too_large(request, limit)),
-                Ok(Err(Failure::Passing(reason))) => last = Some(reason),
+                Ok(Err(Failure::Passing(reason))) => last = Some(Last { reason, away: true }),
                 Ok(Ok(answer)) => match answer.status.as_u16() {
                     200..=299 => return Ok(answer.body),
                     401 if !read_again && self.read_again().await? => {
@@ -135,7 +135,7 @@ impl Client {
                     }
                     429 | 500 | 502 | 503 | 504 => {
                         wait = asked_pause(&answer).unwrap_or(pause);
-                        last = Some(message_of(&answer));
+                        last = Some(Last { reason: message_of(&answer), away: false });
                     }
                     code => return Err(told(request, code, message_of(&answer))),
                 },
@@ -161,7 +161,9 @@ impl Client {
     /// Sends `request` once and hands the answer's body out as it arrives.
     pub(crate) async fn open(&self, request: &Request) -> Result<Incoming, Error> {
         let failed = |failure| match failure {
-            Failure::Passing(reason) => Error::unavailable(&request.attempt, reason),
+            Failure::Passing(reason) => {
+                Error::Unavailable { attempt: request.attempt.clone(), reason, away: true }
+            }
             Failure::Final(error) => error,
             Failure::TooLarge(limit) => too_large(request, limit),
         };
@@ -288,7 +290,7 @@ pub(crate) fn told(request: &Request, code: u16, message: String) -> Error {
     let attempt = request.attempt.clone();
     match code {
         401 | 403 => Error::Denied { attempt, reason: message, code },
-        429 | 500..=599 => Error::Unavailable { attempt, reason: message },
+        429 | 500..=599 => Error::Unavailable { attempt, reason: message, away: false },
         _ => Error::Refused { attempt, code, message },
     }
 }
@@ -297,11 +299,20 @@ fn too_large(request: &Request, limit: usize) -> Error {
     Error::TooLarge { attempt: request.attempt.clone(), limit }
 }
 
-fn out_of_time(request: &Request, started: Instant, last: Option<String>) -> Error {
+/// Why a request is sent again.
+struct Last {
+    reason: String,
+    /// Whether the server could not be reached.
+    away: bool,
+}
+
+fn out_of_time(request: &Request, started: Instant, last: Option<Last>) -> Error {
+    let attempt = request.attempt.clone();
     let waited = started.elapsed().as_secs_f32();
-    let reason = match last {
-        None => format!("no answer from the API server within {waited:.1} s"),
-        Some(last) => format!("gave up after {waited:.1} s: {last}"),
-    };
-    Error::unavailable(&request.attempt, reason)
+    match last {
+        None => Error::unavailable(attempt, format!("no answer from the API server within {waited:.1} s")),
+        Some(Last { reason, away }) => {
+            Error::Unavailable { attempt, reason: format!("gave up after {waited:.1} s: {reason}"), away }
+        }
+    }
 }

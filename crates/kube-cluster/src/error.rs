@@ -10,6 +10,9 @@ pub enum Error {
         attempt: String,
         /// Why it failed.
         reason: String,
+        /// Whether the server could not be reached at all. Else it answers that it cannot now, which may be about this request alone, or
+        /// it has not answered in time.
+        away: bool,
     },
     /// The answer is that we may not.
     #[error("{attempt}: {reason}")]
@@ -51,7 +54,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn unavailable(attempt: impl Into<String>, reason: impl ToString) -> Self {
-        Self::Unavailable { attempt: attempt.into(), reason: reason.to_string() }
+        Self::Unavailable { attempt: attempt.into(), reason: reason.to_string(), away: false }
     }
 
     pub(crate) fn config(attempt: impl Into<String>, reason: impl ToString) -> Self {
@@ -71,7 +74,7 @@ impl Error {
 impl From<Error> for ClusterError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Unavailable { attempt, reason } => Self::Unavailable { attempt, reason },
+            Error::Unavailable { attempt, reason, .. } => Self::Unavailable { attempt, reason },
             Error::Refused { attempt, message, code } => {
                 Self::Unavailable { attempt, reason: format!("{message} (HTTP {code})") }
             }

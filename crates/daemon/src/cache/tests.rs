@@ -33,7 +33,7 @@ fn listed(nads: Vec<Definition>) -> Nads {
 }
 
 fn away() -> Error {
-    Error::Unavailable { attempt: "watch".to_owned(), reason: "connection refused".to_owned() }
+    Error::Unavailable { attempt: "watch".to_owned(), reason: "connection refused".to_owned(), away: true }
 }
 
 fn refused(code: u16) -> Error {

@@ -1,6 +1,7 @@
 //! Goes on with the records that wait in the spool.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
@@ -29,14 +30,22 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const PAUSE_WHEN_BUSY: Duration = Duration::from_millis(100);
 const PAUSE_WHEN_DENIED: Duration = Duration::from_secs(60);
-/// A record that is refused, and not for want of a right: again after 1 s, 2 s, 4 s, … and never more often than this.
+/// A record that is refused: again after 1 s, 2 s, 4 s, … and at the latest after this.
 const LONGEST_PAUSE_OF_ONE: Duration = Duration::from_secs(300);
 /// After some two hours of being refused it is given up.
 const MOST_ATTEMPTS: u32 = 30;
 
 /// Drains the spool for as long as it is polled.
 pub(super) async fn run(inner: Arc<Inner>) {
-    let mut drain = Drain { inner, refused: HashMap::new(), pause: Duration::ZERO, busy: false };
+    let mut drain = Drain {
+        inner,
+        refused: HashMap::new(),
+        suspects: HashSet::new(),
+        unread: HashSet::new(),
+        pause: Duration::ZERO,
+        away: false,
+        again: false,
+    };
     let mut arrivals = None;
     loop {
         if arrivals.is_none() {
@@ -61,10 +70,39 @@ struct Drain {
     inner: Arc<Inner>,
     /// What was refused: how often, and when it is tried again.
     refused: HashMap<PathBuf, (u32, Instant)>,
+    /// Namespaces of which the last one was not taken, for a reason that may be theirs or the server's. One of each is tried at a time.
+    suspects: HashSet<String>,
+    /// What could not be read, and was told.
+    unread: HashSet<PathBuf>,
     /// How long nothing is tried, because nothing can be written.
     pause: Duration,
-    /// Whether somebody else was writing for a pod whose record waits.
-    busy: bool,
+    /// Whether that is certain, and so for what arrives meanwhile.
+    away: bool,
+    /// Whether something was passed over that may be made at once: somebody else was writing for its pod, or others of its namespace
+    /// were not taken.
+    again: bool,
+}
+
+/// What is found out about the API server while records are made.
+#[derive(Default)]
+struct Round {
+    /// Whether it has taken one.
+    made: bool,
+    /// What keeps all records from being made, whosever they are.
+    away: Option<Trouble>,
+    /// Suspect namespaces of which one has been tried.
+    tried: HashSet<String>,
+    /// Namespaces of which it has not taken one, and the last reason for that.
+    failing: HashSet<String>,
+    reason: Option<Trouble>,
+}
+
+impl Round {
+    /// What is said about one record is about its namespace, as far as can be told, until the same is said in another and no record is
+    /// taken at all.
+    fn doubt(&self) -> Option<Trouble> {
+        self.reason.filter(|_| self.failing.len() > 1 && !self.made)
+    }
 }
 
 /// What came of one record.
@@ -81,32 +119,55 @@ enum Outcome {
 impl Drain {
     /// Makes what can be made now.
     async fn round(&mut self) {
+        self.again = false;
+        let Some(_alone) = self.alone() else { return };
         let Some(waiting) = self.list() else { return };
         let now = Instant::now();
         self.refused.retain(|path, _| waiting.iter().any(|found| found.path == *path));
+        self.suspects.retain(|namespace| waiting.iter().any(|found| found.namespace == *namespace));
         let due = |found: &Waiting| self.refused.get(&found.path).is_none_or(|(_, at)| *at <= now);
         let mut due = waiting.into_iter().filter(due).collect::<Vec<_>>().into_iter();
         let mut running = JoinSet::new();
-        let mut trouble = None;
-        self.busy = false;
+        let mut round = Round::default();
         loop {
-            while running.len() < AT_ONCE && trouble.is_none() {
+            while running.len() < AT_ONCE && round.away.is_none() {
                 let Some(next) = due.next() else { break };
+                let is_suspect = self.suspects.contains(&next.namespace);
+                if is_suspect && !round.tried.insert(next.namespace.clone()) {
+                    self.again = true;
+                    continue;
+                }
                 running.spawn(attempt(Arc::clone(&self.inner), next));
             }
             let Some(finished) = running.join_next().await else { break };
             // A task ends early only when the runtime does.
             let Ok((found, outcome)) = finished else { break };
-            trouble = self.settle(found, outcome).or(trouble);
+            self.settle(found, outcome, &mut round);
         }
-        self.pause = match trouble {
+        self.away = round.away.is_some();
+        self.pause = match round.away.or(round.doubt()) {
             None => Duration::ZERO,
-            Some(Trouble::Denied) => PAUSE_WHEN_DENIED,
+            Some(Trouble::Unknown | Trouble::Forbidden) => PAUSE_WHEN_DENIED,
             Some(_) => (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE).mul_f64(jitter()),
         };
     }
 
-    fn list(&self) -> Option<Vec<Waiting>> {
+    /// While a daemon takes over from another, one of them makes records at a time.
+    fn alone(&mut self) -> Option<File> {
+        match spool::alone(&self.inner.spool) {
+            Ok(Some(alone)) => Some(alone),
+            Ok(None) => {
+                self.again = true;
+                None
+            }
+            Err(error) => {
+                self.say(format_args!("spool {}: {error}", self.inner.spool.display()));
+                None
+            }
+        }
+    }
+
+    fn list(&mut self) -> Option<Vec<Waiting>> {
         let listed = match spool::list(&self.inner.spool) {
             Ok(listed) => listed,
             Err(error) => {
@@ -120,70 +181,98 @@ impl Drain {
         for (path, why) in listed.unreadable {
             self.say(format_args!("spool: removed {}: {why}", path.display()));
         }
+        let told = std::mem::take(&mut self.unread);
+        for (path, why) in listed.unread {
+            if !told.contains(&path) {
+                self.say(format_args!("spool: cannot read {}: {why}", path.display()));
+            }
+            self.unread.insert(path);
+        }
         Some(listed.waiting)
     }
 
-    /// Takes note of what came of one record. What it returns concerns all others as well.
-    fn settle(&mut self, found: Waiting, outcome: Outcome) -> Option<Trouble> {
-        let Waiting { path, namespace, name, .. } = found;
+    /// Takes note of what came of one record.
+    fn settle(&mut self, found: Waiting, outcome: Outcome, round: &mut Round) {
         let counters = &self.inner.counters;
-        let error = match outcome {
-            Outcome::Vanished => return None,
-            Outcome::Busy => {
-                self.busy = true;
-                return None;
-            }
+        match outcome {
+            Outcome::Vanished => {}
+            Outcome::Busy => self.again = true,
             Outcome::Done(recorded) => {
-                self.refused.remove(&path);
+                round.made = true;
+                self.refused.remove(&found.path);
+                self.suspects.remove(&found.namespace);
                 counters.waiting.fetch_sub(1, Ordering::Relaxed);
                 count(if recorded == Recorded::Written { &counters.drained } else { &counters.dropped });
-                return None;
             }
             Outcome::Unreadable(error) => {
-                self.say(format_args!("spool: {}: {error}", path.display()));
-                return None;
+                self.say(format_args!("spool: {}: {error}", found.path.display()));
             }
-            Outcome::Failed(error) => error,
+            Outcome::Failed(error) => {
+                count(&counters.failed);
+                self.failed(found, &error, round);
+            }
+        }
+    }
+
+    fn failed(&mut self, found: Waiting, error: &Error, round: &mut Round) {
+        let trouble = Trouble::from(error);
+        let pod = format!("{}/{}", found.namespace, found.name);
+        if matches!(trouble, Trouble::Away | Trouble::Unknown) {
+            if self.pause.is_zero() && round.away.is_none() {
+                self.say(format_args!("{pod}: network status waits: {error}"));
+            }
+            round.away = Some(trouble);
+            return;
+        }
+        found.put_off();
+        let attempts = self.put_off(&found, trouble);
+        match trouble {
+            Trouble::Failing | Trouble::Forbidden => {
+                round.reason = Some(trouble);
+                round.tried.insert(found.namespace.clone());
+                self.suspects.insert(found.namespace.clone());
+                if round.failing.insert(found.namespace) && attempts == 1 {
+                    self.say(format_args!("{pod}: network status waits: {error}"));
+                }
+            }
+            Trouble::Refused if attempts >= MOST_ATTEMPTS => {
+                self.refused.remove(&found.path);
+                count(&self.inner.counters.dropped);
+                // Given up means removed; what cannot be removed is refused again.
+                let _ = found.done();
+                self.say(format_args!(
+                    "{pod}: network status is given up after {attempts} attempts: {error}"
+                ));
+            }
+            _ if attempts == 1 => {
+                self.say(format_args!("{pod}: network status is refused, and tried again: {error}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes when a record is tried again. Returns how often it was tried.
+    fn put_off(&mut self, found: &Waiting, trouble: Trouble) -> u32 {
+        let longest = match trouble {
+            Trouble::Failing => LONGEST_PAUSE,
+            Trouble::Forbidden => PAUSE_WHEN_DENIED,
+            _ => LONGEST_PAUSE_OF_ONE,
         };
-        count(&counters.failed);
-        let trouble = Trouble::from(&error);
-        if matches!(trouble, Trouble::Away | Trouble::Denied) {
-            if self.pause.is_zero() {
-                self.say(format_args!("{namespace}/{name}: network status waits: {error}"));
-            }
-            return Some(trouble);
-        }
-        let (attempts, at) = self.refused.entry(path.clone()).or_insert((0, Instant::now()));
+        let (attempts, at) = self.refused.entry(found.path.clone()).or_insert((0, Instant::now()));
         *attempts += 1;
-        let pause = Duration::from_secs(1 << (*attempts - 1).min(9)).min(LONGEST_PAUSE_OF_ONE);
-        *at = Instant::now() + pause;
-        let attempts = *attempts;
-        if trouble == Trouble::Refused && attempts >= MOST_ATTEMPTS {
-            self.refused.remove(&path);
-            count(&counters.dropped);
-            // Given up means removed; what cannot be removed is refused again.
-            let _ = std::fs::remove_file(&path);
-            self.say(format_args!(
-                "{namespace}/{name}: network status is given up after {attempts} attempts: {error}"
-            ));
-        } else if attempts == 1 {
-            self.say(format_args!("{namespace}/{name}: network status is refused, and tried again: {error}"));
-        }
-        None
+        *at = Instant::now() + Duration::from_secs(1 << (*attempts - 1).min(9)).min(longest);
+        *attempts
     }
 
     /// Waits until there is something to do.
     async fn wait(&mut self, arrivals: &mut Option<Arrivals>) {
         let woken = self.inner.woken.notified();
-        if !self.pause.is_zero() {
+        if self.away {
             // What arrives meanwhile could not be written either.
             let _ = timeout(self.pause, woken).await;
             return;
         }
-        let next_refused = self.refused.values().map(|(_, at)| *at).min();
-        let limit = next_refused.map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()));
-        let longest = if self.busy { PAUSE_WHEN_BUSY } else { LOOK_EVERY };
-        let limit = limit.max(Duration::from_millis(10)).min(longest);
+        let limit = if self.pause.is_zero() { self.until_next() } else { self.pause };
         let Some(watched) = arrivals else {
             sleep(limit).await;
             return;
@@ -191,6 +280,13 @@ impl Drain {
         if let Ok(Some(Err(_))) = timeout(limit, either(watched.next(), woken)).await {
             *arrivals = None;
         }
+    }
+
+    fn until_next(&self) -> Duration {
+        let next = self.refused.values().map(|(_, at)| *at).min();
+        let limit = next.map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()));
+        let longest = if self.again { PAUSE_WHEN_BUSY } else { LOOK_EVERY };
+        limit.max(Duration::from_millis(10)).min(longest)
     }
 
     fn say(&self, text: std::fmt::Arguments<'_>) {

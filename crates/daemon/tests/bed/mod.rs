@@ -82,6 +82,10 @@ pub(crate) fn until(what: &str, look: impl FnMut() -> bool) {
     testbed::wait::until(what, Duration::from_secs(30), || look().then_some(())).unwrap();
 }
 
+pub(crate) fn until_some<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    testbed::wait::until(what, Duration::from_secs(30), look).unwrap()
+}
+
 pub(crate) fn soon(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
 }
