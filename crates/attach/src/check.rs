@@ -25,11 +25,13 @@ pub struct Checked {
 /// The plugin's own error (C-37), for the default network or, in strict mode, for the first network that differs.
 pub fn check(host: &Host, sandbox: &Sandbox, mode: SpecMode, deadline: Instant) -> Result<Checked, Error> {
     let id = &sandbox.container_id;
-    let _lock =
-        SandboxLock::acquire(&host.cni_dir, id, deadline).map_err(|error| Error::locked(id, error))?;
+    let lock = SandboxLock::acquire(&host.cni_dir, id, deadline).map_err(|error| Error::locked(id, error))?;
     let elements = match Store::new(&host.cni_dir).load(id) {
         Loaded::Found(elements) => elements,
-        Loaded::Missing => return Err(Error::Unknown(id.clone())),
+        Loaded::Missing => {
+            lock.release_and_remove();
+            return Err(Error::Unknown(id.clone()));
+        }
         Loaded::Broken(reason) => {
             let text = format!("{reason}; delete the pod, so that its networks are freed and made again");
             return Err(Error::Check(libcni::CniError::new(libcni::CniError::DECODE, text, "")));

@@ -81,7 +81,14 @@ fn sandbox(host: &Host, id: &str, deadline: Instant) -> Option<String> {
     }
     let lock = SandboxLock::try_acquire(&host.cni_dir, id).ok()?;
     // Somebody may have been here between the look and the lock.
-    let Loaded::Found(elements) = store.load(id) else { return None };
+    let elements = match store.load(id) {
+        Loaded::Found(elements) => elements,
+        Loaded::Broken(_) => return None,
+        Loaded::Missing => {
+            lock.release_and_remove();
+            return None;
+        }
+    };
     let (due, mut kept): (Vec<_>, Vec<_>) =
         elements.into_iter().partition(|element| match element.own.as_ref() {
             Some(own) if own.next_try.is_some() => {
@@ -169,20 +176,20 @@ fn results(host: &Host, journaled: &[String], deadline: Instant, tidied: &mut Ti
         if !orphaned || Instant::now() >= deadline {
             continue;
         }
-        let Ok(lock) = SandboxLock::try_acquire(&host.cni_dir, &id) else { continue };
-        if !matches!(Store::new(&host.cni_dir).load(&id), Loaded::Missing) {
-            continue;
-        }
         let name = format!("sandbox {id}: {} without a journal", entry.if_name);
         let sandbox = Sandbox { container_id: id, ..Sandbox::default() };
         let Some(element) = del::element_of(host, entry, &sandbox) else { continue };
-        match Undo::new(host, &sandbox, patience(deadline)).all(vec![element]).failed.pop() {
-            None => {
-                tidied.lines.push(format!("{name}: freed"));
-                lock.release_and_remove();
-            }
-            Some((_, failure)) => tidied.lines.push(format!("{name}: still not freed: {}", failure.error)),
+        let Ok(lock) = SandboxLock::try_acquire(&host.cni_dir, &sandbox.container_id) else { continue };
+        if !matches!(Store::new(&host.cni_dir).load(&sandbox.container_id), Loaded::Missing) {
+            continue;
         }
+        tidied.lines.push(
+            match Undo::new(host, &sandbox, patience(deadline)).all(vec![element]).failed.pop() {
+                None => format!("{name}: freed"),
+                Some((_, failure)) => format!("{name}: still not freed: {}", failure.error),
+            },
+        );
+        lock.release_and_remove();
     }
 }
 

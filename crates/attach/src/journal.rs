@@ -16,7 +16,7 @@ use libcni::{Network, Object};
 use plan::{Planned, Sandbox};
 use serde::{Deserialize, Serialize};
 
-use crate::netns;
+use crate::{netns, step};
 
 /// The key that is ours inside each element.
 pub(crate) const OWN_KEY: &str = "multus-rs";
@@ -212,13 +212,14 @@ impl<'a> Store<'a> {
     pub(crate) fn write(&self, container_id: &str, elements: &[Element]) -> io::Result<Saved> {
         let text = write::journal(elements);
         DirBuilder::new().recursive(true).mode(0o700).create(self.dir)?;
-        // The sandbox's lock is held, so that one fixed name will do; a leading dot is no container ID.
-        let temporary = self.dir.join(format!(".{container_id}.tmp"));
+        let temporary = self.temporary(container_id);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(&temporary)?;
-        let written =
-            file.write_all(&text.bytes).and_then(|()| fs::rename(&temporary, self.path(container_id)));
+        let written = file.write_all(&text.bytes).and_then(|()| {
+            step::reached("before the journal is in its place");
+            fs::rename(&temporary, self.path(container_id))
+        });
         if let Err(error) = written {
             let _ = fs::remove_file(&temporary);
             return Err(error);
@@ -226,7 +227,14 @@ impl<'a> Store<'a> {
         Ok(Saved { file, dir: self.dir.to_owned(), states: text.states })
     }
 
+    /// The sandbox's lock is held, so that one fixed name will do; a leading dot is no container ID.
+    fn temporary(&self, container_id: &str) -> PathBuf {
+        self.dir.join(format!(".{container_id}.tmp"))
+    }
+
+    /// Removes the journal, and what a write that was killed left of one.
     pub(crate) fn remove(&self, container_id: &str) -> io::Result<()> {
+        let _ = fs::remove_file(self.temporary(container_id));
         match fs::remove_file(self.path(container_id)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,

@@ -1,5 +1,6 @@
 //! Detaching one attachment with exactly what its ADD was given, and keeping what could not be detached.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libcni::{Attachment, Cache, CniError, Entry, Object, Runtime};
@@ -80,18 +81,23 @@ impl<'a> Undo<'a> {
         step::reached("before a delegate's DEL");
         self.runtime(deadline).del(&element.network, attachment).map_err(|error| error.to_cni())?;
         step::reached("after a delegate's DEL");
-        let path = match element.own.as_ref() {
-            Some(own) => own.device_info.clone(),
-            None => Some(devinfo::path_for(
-                &self.host.devinfo_root,
-                &element.name,
-                &attachment.container_id,
-                &attachment.if_name,
-            )),
-        };
+        let path = self.device_info(element, attachment);
         // The attachment is gone. A file that a read-only disk keeps does no harm to it.
         let _ = path.map(|path| devinfo::remove(&self.host.devinfo_root, &path));
         Ok(())
+    }
+
+    /// The file about its device: of the journal, else as its plugins were told, else as upstream calls it.
+    fn device_info(&self, element: &Element, attachment: &Attachment) -> Option<PathBuf> {
+        let own = element.own.as_ref();
+        let named = own.and_then(|own| own.device_info.clone());
+        let told = || attachment.capability_args.get_as("CNIDeviceInfoFile").ok().flatten();
+        named.or_else(told).or_else(|| {
+            let root = &self.host.devinfo_root;
+            own.is_none().then(|| {
+                devinfo::path_for(root, &element.name, &attachment.container_id, &attachment.if_name)
+            })
+        })
     }
 
     /// The identity and arguments that its ADD had; for an element that upstream wrote, what its DEL would use (upstream §5.3).
@@ -191,6 +197,7 @@ impl<'a> Undo<'a> {
         index: usize,
         failure: &Failure,
     ) -> Element {
+        let device_info = self.device_info(&element, &attachment);
         // In a journal of what is left, its place no longer tells upstream which interface it is.
         element.requests.if_name.clone_from(&attachment.if_name);
         let known = element.own.take();
@@ -201,7 +208,7 @@ impl<'a> Undo<'a> {
             if_name: attachment.if_name,
             args: attachment.args,
             capability_args: attachment.capability_args,
-            device_info: None,
+            device_info,
             primary: index == 0,
             ..Own::default()
         });

@@ -60,6 +60,7 @@ fn c38_nothing_is_checked_before_an_add() {
     let node = Node::new(&["a"]);
     assert!(matches!(check(&node.host, &node.sandbox, SpecMode::Compat, soon()), Err(Error::Unknown(_))));
     assert_eq!(node.sequence(), Vec::<String>::new());
+    assert_eq!(node.files(), Vec::<String>::new(), "not even a lock");
 }
 
 #[test]

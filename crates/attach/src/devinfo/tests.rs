@@ -1,6 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::{Value, json};
+
 use super::*;
+use crate::testing::{Node, network};
 
 #[test]
 fn n114_the_copy_replaces_what_was_there_and_may_be_read_by_all() {
@@ -50,4 +53,36 @@ fn n115_only_files_of_attachments_are_removed() {
         remove(dir.path(), path).unwrap();
     }
     assert!(theirs.exists() && !ours.exists());
+}
+
+#[test]
+fn n115_the_file_of_what_upstream_added_goes_also_when_its_del_fails_first() {
+    let node = Node::new(&["a"]);
+    let busy = json!({"x-error": {"code": 5, "msg": "busy", "on": ["DEL"], "times": 1}});
+    node.add(&node.plan(&[network("a", busy)])).unwrap();
+    let mut journal: Value = serde_json::from_slice(&fs::read(node.journal_path()).unwrap()).unwrap();
+    journal[0].as_object_mut().unwrap().remove("multus-rs").unwrap();
+    node.write_journal(&journal.to_string());
+    let file = path_for(&node.host.devinfo_root, "conf-a", "pod1", "eth0");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "{}").unwrap();
+    node.del().unwrap_err();
+    assert!(file.exists());
+    node.del().unwrap();
+    assert!(!file.exists());
+    assert_eq!(node.files(), Vec::<String>::new());
+}
+
+#[test]
+fn n115_without_a_journal_the_file_is_the_one_that_the_plugins_were_told() {
+    let node = Node::new(&["a"]);
+    let file = path_for(&node.host.devinfo_root, "ns/nad", "pod1", "eth0");
+    let mut plan = node.plan(&[network("a", json!({}))]);
+    plan.attachments[0].capability_args.set("CNIDeviceInfoFile", &file);
+    node.add(&plan).unwrap();
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "{}").unwrap();
+    fs::remove_file(node.journal_path()).unwrap();
+    node.del().unwrap();
+    assert!(!file.exists());
 }

@@ -123,6 +123,18 @@ fn a_result_without_a_journal_is_undone_when_its_namespace_is_gone() {
 }
 
 #[test]
+fn a_result_that_cannot_be_undone_yet_leaves_no_lock() {
+    let node = Node::new(&["a"]);
+    let stuck = json!({"x-error": {"code": 5, "msg": "stuck", "on": ["DEL"]}});
+    node.add(&node.plan(&[network("a", stuck)])).unwrap();
+    fs::remove_file(node.journal_path()).unwrap();
+    fs::remove_file(node.host.cni_dir.join(".locks/pod1")).unwrap();
+    run("ip", &["netns", "delete", node.netns.name()]);
+    assert!(look(&node).lines[0].ends_with("still not freed: plugin type=\"a\" failed (delete): stuck"));
+    assert_eq!(node.files(), ["results/conf-a-pod1-eth0"]);
+}
+
+#[test]
 fn a_sandbox_on_which_somebody_works_is_not_touched() {
     let mut node = Node::new(&["a"]);
     node.add(&node.plan(&[network("a", json!({}))])).unwrap();
