@@ -1,8 +1,8 @@
 //! Whether what is on the node has to go when this process ends: a pure function of what the cluster says.
 //!
 //! A signal to end says nothing by itself: it comes with upgrades, restarts, drains and reboots, where a node without its
-//! configuration starts pods without their networks. Only what is *seen* counts: that the own DaemonSet is deleted or being deleted,
-//! that an API server which accepts us does not have it, or that it does not want this node any more. A token that is not accepted
+//! configuration starts pods without their networks. Only what is *seen* counts: that the own DaemonSet or its namespace is deleted or
+//! being deleted, that an API server which accepts us does not have it, or that it does not want this node any more. A token that is not accepted
 //! means nothing: a pod that was deleted by force and a service account that was removed give the same answer.
 
 mod placement;
@@ -39,6 +39,21 @@ struct Template {
     spec: Placement,
 }
 
+/// A namespace, as far as it matters here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Namespace {
+    metadata: Metadata,
+}
+
+impl Namespace {
+    /// Whether it is being deleted, and so all that is in it will be.
+    #[must_use]
+    pub fn is_being_deleted(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+}
+
 /// A node, as far as it matters here.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -60,6 +75,8 @@ pub enum Sight {
     Present(Placement),
     /// It is there and being deleted.
     Deleting,
+    /// It is there, in a namespace that is being deleted: pods go before what made them.
+    NamespaceDeleting,
     /// It is not there; whoever said so has accepted our credentials.
     Absent,
     /// Nothing, for this reason: not asked, not answered, not allowed.
@@ -92,9 +109,12 @@ pub fn decide(watched: &Sight, asked: &Sight, node: &Result<Node, String>) -> Ve
     let remove = |reason: &str| Verdict::Remove(reason.to_owned());
     match (asked, watched) {
         (Sight::Deleting, _) => remove("the DaemonSet is being deleted"),
+        (Sight::NamespaceDeleting, _) => remove("the namespace of the DaemonSet is being deleted"),
         (Sight::Absent, _) => remove("the DaemonSet does not exist"),
         (Sight::Present(placement), _) => wanted_on(placement, node),
-        (Sight::Unknown(_), Sight::Deleting) => remove("the DaemonSet was seen being deleted"),
+        (Sight::Unknown(_), Sight::Deleting | Sight::NamespaceDeleting) => {
+            remove("the DaemonSet was seen being deleted")
+        }
         (Sight::Unknown(_), Sight::Absent) => remove("the DaemonSet was seen to be deleted"),
         (Sight::Unknown(reason), Sight::Present(_)) => keep(format!(
             "it is not known whether the DaemonSet still exists: {reason}; it did when it was seen last"

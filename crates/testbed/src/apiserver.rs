@@ -246,6 +246,11 @@ impl FakeApi {
         self.change(|store| store.add_node(node));
     }
 
+    /// Adds or replaces a namespace.
+    pub fn add_namespace(&self, namespace: Value) {
+        self.change(|store| store.add_namespace(namespace));
+    }
+
     /// Adds or replaces a CertificateSigningRequest.
     pub fn add_signing_request(&self, request: Value) {
         self.change(|store| store.add_signing_request(request));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kube_cluster::watch::{Event, Watched};
 use kube_cluster::{Error, Session};
-use node_config::uninstall::{self, DaemonSet, Node, Sight, Verdict};
+use node_config::uninstall::{self, DaemonSet, Namespace, Node, Sight, Verdict};
 
 use super::options::Own;
 
@@ -75,11 +75,25 @@ impl Watcher {
         let Own { namespace, name, .. } = &self.own;
         let path = format!("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}");
         match self.session.get::<DaemonSet>(format!("get {}", shown(&self.own)), path, deadline) {
-            Ok(found) => Sight::from(&found),
+            Ok(found) => match Sight::from(&found) {
+                Sight::Present(_) if self.namespace_goes(deadline) => Sight::NamespaceDeleting,
+                sight => sight,
+            },
             // It has accepted our token and role, and has none.
             Err(Error::Refused { code: 404, .. }) => Sight::Absent,
             Err(error) => Sight::Unknown(error.to_string()),
         }
+    }
+
+    /// Whether the namespace is being deleted. A role that does not tell, or no answer, says nothing.
+    fn namespace_goes(&self, deadline: Instant) -> bool {
+        let name = &self.own.namespace;
+        let got = self.session.get::<Namespace>(
+            format!("get namespace {name}"),
+            format!("/api/v1/namespaces/{name}"),
+            deadline,
+        );
+        got.is_ok_and(|namespace| namespace.is_being_deleted())
     }
 
     fn node(&self, deadline: Instant) -> Result<Node, String> {

@@ -23,7 +23,7 @@ fn is_removed(watched: &Sight, asked: &Sight, node: &Result<Node, String>) -> bo
 #[test]
 fn only_what_is_seen_removes_anything() {
     let here = || Sight::Present(placement(json!({"nodeSelector": {"multus": "yes"}})));
-    let sights = || [here(), Sight::Deleting, Sight::Absent, unknown()];
+    let sights = || [here(), Sight::Deleting, Sight::Absent, unknown(), Sight::NamespaceDeleting];
     let nodes =
         [Ok(node("n", &[("multus", "yes")])), Ok(node("n", &[])), Err("nodes \"n\" is forbidden".to_owned())];
     for (asked_index, asked) in sights().iter().enumerate() {
@@ -33,9 +33,9 @@ fn only_what_is_seen_removes_anything() {
                     // The answer counts: it is there, and all hangs on the node.
                     (0, _, 1) => true,
                     (0, _, _) => false,
-                    (1 | 2, _, _) => true,
+                    (1 | 2 | 4, _, _) => true,
                     // No answer: what was seen before.
-                    (_, watched, _) => watched == 1 || watched == 2,
+                    (_, watched, _) => matches!(watched, 1 | 2 | 4),
                 };
                 assert_eq!(is_removed(watched, asked, node), expected, "{watched:?} {asked:?} {node:?}");
             }

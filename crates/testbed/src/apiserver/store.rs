@@ -54,6 +54,7 @@ pub(super) struct Store {
     pub(super) nads: BTreeMap<Key, Value>,
     pub(super) daemon_sets: BTreeMap<Key, Value>,
     nodes: BTreeMap<Key, Value>,
+    namespaces: BTreeMap<Key, Value>,
     pub(super) signing_requests: BTreeMap<Key, Value>,
     pub(super) events: Vec<Event>,
     pub(super) log: Log,
@@ -67,6 +68,7 @@ impl Default for Store {
             nads: BTreeMap::new(),
             daemon_sets: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             signing_requests: BTreeMap::new(),
             events: Vec::new(),
             log: Log::default(),
@@ -174,6 +176,11 @@ impl Store {
         self.nodes.insert((String::new(), name), node);
     }
 
+    pub(super) fn add_namespace(&mut self, namespace: Value) {
+        let ((_, name), namespace) = self.complete(namespace, "Namespace", "v1");
+        self.namespaces.insert((String::new(), name), namespace);
+    }
+
     /// Removes an object of the collection `plural`.
     pub(super) fn delete(&mut self, plural: &'static str, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
@@ -255,6 +262,7 @@ impl Store {
                 found(&self.daemon_sets, "daemonsets.apps", namespace, name)
             }
             ("GET", ["api", "v1", "nodes", name]) => found(&self.nodes, "nodes", "", name),
+            ("GET", ["api", "v1", "namespaces", name]) => found(&self.namespaces, "namespaces", "", name),
             ("GET", ["apis", "certificates.k8s.io", "v1", "certificatesigningrequests", name]) => {
                 found(&self.signing_requests, "certificatesigningrequests.certificates.k8s.io", "", name)
             }

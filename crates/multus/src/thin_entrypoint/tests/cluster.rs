@@ -133,6 +133,31 @@ fn a_deletion_that_has_only_begun_counts() {
     assert!(!scene.is_installed());
 }
 
+/// `kubectl delete namespace` ends the pods before anything is deleted that made them.
+#[test]
+fn a_deletion_of_its_namespace_counts_and_is_asked_about_only_where_the_daemonset_is_there() {
+    let deleted = json!({"metadata": {"name": "kube-system", "deletionTimestamp": "2026-01-02T03:04:05Z"}});
+    let scene = Scene::new();
+    scene.api.add_namespace(deleted.clone());
+    let last = scene.ended(|_| {});
+    assert!(last.contains("the namespace of the DaemonSet is being deleted"), "{last}");
+    assert!(!scene.is_installed());
+
+    let scene = Scene::new();
+    scene.api.add_namespace(deleted);
+    let last = scene.ended(|_| scene.fail("/api/v1/namespaces/kube-system", 403));
+    assert!(last.contains("everything stays on the node"), "{last}");
+    assert!(scene.is_installed());
+
+    let scene = Scene::new();
+    scene.api.add_namespace(json!({"metadata": {"name": "kube-system"}}));
+    scene.delete_daemon_set();
+    let last = scene.ended(|_| {});
+    assert!(last.contains("the DaemonSet does not exist"), "{last}");
+    let is_asked = |request: &testbed::apiserver::Request| request.path == "/api/v1/namespaces/kube-system";
+    assert!(!scene.api.requests().iter().any(is_asked));
+}
+
 #[test]
 fn a_404_counts_without_anything_seen_before() {
     let scene = Scene::new();
