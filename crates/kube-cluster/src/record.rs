@@ -4,8 +4,7 @@
 //! its annotation set in the raw object, so that nothing of a newer Kubernetes is dropped, and the whole put back.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::{PodRef, Record, Recorded};
@@ -31,18 +30,33 @@ const EVENTS_GRACE: Duration = Duration::from_secs(1);
 /// How many whole pods are held at once, for writes without the right to patch. Each may have 1.5 MB, some times over.
 const WHOLE_PODS: usize = 4;
 
+/// How long it is taken for granted that the role does not allow to patch. It may be given that right while this runs.
+const PUT_FOR: Duration = Duration::from_secs(300);
+
 /// What is known about the API server's permissions.
 #[derive(Debug)]
 pub(crate) struct Permissions {
-    /// `patch` on `pods/status` was refused; it is not asked again.
-    no_patch: AtomicBool,
+    /// When `patch` on `pods/status` was last refused where `update` was not.
+    no_patch: Mutex<Option<Instant>>,
     /// Room for whole pods.
     whole_pods: Semaphore,
 }
 
 impl Default for Permissions {
     fn default() -> Self {
-        Self { no_patch: AtomicBool::new(false), whole_pods: Semaphore::new(WHOLE_PODS) }
+        Self { no_patch: Mutex::new(None), whole_pods: Semaphore::new(WHOLE_PODS) }
+    }
+}
+
+impl Permissions {
+    fn may_patch(&self, now: Instant) -> bool {
+        let refused = *self.no_patch.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.is_none_or(|refused| now.saturating_duration_since(refused) >= PUT_FOR)
+    }
+
+    /// One of two ways was refused, and the other was not.
+    fn learn(&self, may_patch: bool, now: Instant) {
+        *self.no_patch.lock().unwrap_or_else(PoisonError::into_inner) = (!may_patch).then_some(now);
     }
 }
 
@@ -85,19 +99,27 @@ pub(crate) async fn write_status(
 ) -> Result<Recorded, Error> {
     let mut writer = Writer { client, pod, status, uid: pod.uid.clone(), deadline };
     let mut pause = FIRST_PAUSE;
+    let mut patches = permissions.may_patch(Instant::now());
+    let mut was_refused = false;
     loop {
-        let attempted = if permissions.no_patch.load(Ordering::Relaxed) {
-            writer.put(&permissions.whole_pods).await
-        } else {
-            writer.patch().await
-        };
+        let attempted =
+            if patches { writer.patch().await } else { writer.put(&permissions.whole_pods).await };
         let error = match attempted {
-            Ok(recorded) => return Ok(recorded),
+            Ok(recorded) => {
+                // What is refused in one way and not in the other is the role's doing, and not what is admitted for this pod.
+                if was_refused && recorded == Recorded::Written {
+                    permissions.learn(patches, Instant::now());
+                }
+                return Ok(recorded);
+            }
             Err(error) => error,
         };
         match error.code() {
             Some(404) => return Ok(Recorded::PodGone),
-            Some(403) if !permissions.no_patch.swap(true, Ordering::Relaxed) => continue,
+            Some(403) if !was_refused => {
+                (patches, was_refused) = (!patches, true);
+                continue;
+            }
             // The UID is not the pod's, or somebody else wrote meanwhile; which of them, the pod itself tells.
             Some(409 | 422) => match writer.compare_uid().await? {
                 Some(recorded) => return Ok(recorded),

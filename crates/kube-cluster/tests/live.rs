@@ -353,6 +353,25 @@ fn without_the_right_to_patch_the_whole_object_is_put() {
     bed.api.clear_requests();
     bed.cluster.record(&Record { events: Vec::new(), ..status_record() }, soon(5)).unwrap();
     assert!(bed.api.requests().iter().all(|request| request.method != "PATCH"), "not asked a second time");
+
+    // A role that allows the other one alone.
+    bed.api.forbid_patch(false);
+    bed.api.add_fault(fault("PUT", "/status", usize::MAX, status(403)));
+    assert_eq!(bed.cluster.record(&status_record(), soon(5)).unwrap(), Recorded::Written);
+}
+
+/// Admission may refuse any write to one pod's status, by whatever verb.
+#[test]
+fn what_is_refused_by_patch_and_by_put_says_nothing_about_the_role() {
+    let bed = tls();
+    for method in ["PATCH", "PUT"] {
+        bed.api.add_fault(fault(method, "/status", 1, status(403)));
+    }
+    let error = bed.cluster.record(&status_record(), soon(5)).unwrap_err().to_string();
+    assert!(error.contains("the server says no"), "{error}");
+    bed.api.clear_requests();
+    assert_eq!(bed.cluster.record(&status_record(), soon(5)).unwrap(), Recorded::Written);
+    assert!(bed.api.requests().iter().all(|request| request.method != "PUT"), "the next is patched");
 }
 
 #[test]

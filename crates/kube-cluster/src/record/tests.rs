@@ -18,3 +18,14 @@ fn a_pod_without_annotations_gets_them() {
         assert_eq!(value["metadata"]["annotations"][STATUS_ANNOTATION], "s");
     }
 }
+
+#[test]
+fn a_right_to_patch_that_was_wanting_is_asked_for_again_after_a_while() {
+    let (permissions, now) = (Permissions::default(), Instant::now());
+    assert!(permissions.may_patch(now));
+    permissions.learn(false, now);
+    assert!(!permissions.may_patch(now + PUT_FOR / 2));
+    assert!(permissions.may_patch(now + PUT_FOR));
+    permissions.learn(true, now);
+    assert!(permissions.may_patch(now));
+}
