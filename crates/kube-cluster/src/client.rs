@@ -1,6 +1,7 @@
 //! One request to the API server: sent on a connection that is kept, repeated while that can help, its answer told apart.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -51,13 +52,26 @@ impl Source {
 pub(crate) struct Client {
     source: Source,
     state: Mutex<State>,
-    connections: Connections,
 }
 
 #[derive(Debug)]
 struct State {
     access: Access,
+    way: Way,
+}
+
+/// Where to send, and on what: connections that were opened with other credentials are none of these.
+#[derive(Debug, Clone)]
+struct Way {
     target: Target,
+    connections: Arc<Connections>,
+}
+
+impl State {
+    fn new(access: Access) -> Result<Self, Error> {
+        let way = Way { target: Target::new(&access)?, connections: Arc::default() };
+        Ok(Self { access, way })
+    }
 }
 
 /// What to send.
@@ -108,9 +122,8 @@ struct Status {
 
 impl Client {
     pub(crate) fn new(source: Source) -> Result<Self, Error> {
-        let access = source.read()?;
-        let target = Target::new(&access)?;
-        Ok(Self { source, state: Mutex::new(State { access, target }), connections: Connections::default() })
+        let state = State::new(source.read()?)?;
+        Ok(Self { source, state: Mutex::new(state) })
     }
 
     /// Sends `request` until it is answered with what cannot change by itself.
@@ -167,8 +180,8 @@ impl Client {
             Failure::Final(error) => error,
             Failure::TooLarge(limit) => too_large(request, limit),
         };
-        let (target, message) = self.message(request).await.map_err(failed)?;
-        let response = self.connections.stream(&target, message).await.map_err(failed)?;
+        let (way, message) = self.message(request).await.map_err(failed)?;
+        let response = way.connections.stream(&way.target, message).await.map_err(failed)?;
         if response.status().is_success() {
             return Ok(response.into_body());
         }
@@ -177,19 +190,19 @@ impl Client {
     }
 
     async fn once(&self, request: &Request) -> Result<Answer, Failure> {
-        let (target, message) = self.message(request).await?;
-        self.connections.exchange(&target, message, request.largest).await
+        let (way, message) = self.message(request).await?;
+        way.connections.exchange(&way.target, message, request.largest).await
     }
 
-    async fn message(&self, request: &Request) -> Result<(Target, hyper::Request<Body>), Failure> {
-        let (target, authorization) = {
+    async fn message(&self, request: &Request) -> Result<(Way, hyper::Request<Body>), Failure> {
+        let (way, authorization) = {
             let state = self.state.lock().await;
-            (state.target.clone(), authorization(&state.access.credentials).map_err(Failure::Final)?)
+            (state.way.clone(), authorization(&state.access.credentials).map_err(Failure::Final)?)
         };
         let mut head = hyper::Request::builder()
             .method(request.method.clone())
-            .uri(target.uri(&request.path))
-            .header(HOST, target.authority())
+            .uri(way.target.uri(&request.path))
+            .header(HOST, way.target.authority())
             .header(USER_AGENT, USER_AGENT_VALUE)
             .header(ACCEPT, request.accept);
         if !request.content_type.is_empty() {
@@ -201,7 +214,7 @@ impl Client {
         let message = head
             .body(http_body_util::Full::new(request.body.clone()))
             .map_err(|error| Failure::Final(Error::config(&request.attempt, error)))?;
-        Ok((target, message))
+        Ok((way, message))
     }
 
     /// Reads the way to the API server again; whether it is another one than before.
@@ -214,8 +227,7 @@ impl Client {
         if access == state.access {
             return Ok(false);
         }
-        *state = State { target: Target::new(&access)?, access };
-        self.connections.forget().await;
+        *state = State::new(access)?;
         Ok(true)
     }
 }
@@ -316,3 +328,6 @@ fn out_of_time(request: &Request, started: Instant, last: Option<Last>) -> Error
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

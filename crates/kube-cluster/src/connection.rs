@@ -118,7 +118,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// The open connections.
+/// The open connections to one server, all opened with the same credentials.
 #[derive(Debug)]
 pub(crate) struct Connections {
     open: Mutex<Open>,
@@ -208,11 +208,6 @@ impl Connections {
             // Nothing else can be sent on it meanwhile, so it is none of those for requests.
             Sender::Http1(mut sender) => limited(sender.send_request(origin_form(request))).await,
         }
-    }
-
-    /// Drops all connections; the next request opens a new one.
-    pub(crate) async fn forget(&self) {
-        *self.open.lock().await = Open::default();
     }
 
     /// A connection to send on; one of HTTP/1.1 comes with its slot.
