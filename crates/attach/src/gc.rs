@@ -22,10 +22,9 @@ use crate::undo::Undo;
 /// How long GC waits for ADDs and DELs to end (C-49).
 const WAIT: Duration = Duration::from_secs(10);
 /// How long GC goes on taking up work, while ADDs and DELs wait for it. What is left then is for the next one.
-const EXCLUSIVE: Duration = Duration::from_secs(9);
-/// How long the plugins of one sandbox or network may take at most, so that one that hangs leaves time for the others.
-const LONGEST_TURN: Duration = Duration::from_secs(5);
-/// And how long they may take however many others wait: a plugin that gets less is killed the same way every time.
+const EXCLUSIVE: Duration = Duration::from_secs(15);
+/// How long the plugins of one sandbox or network may take however many others wait: a plugin that gets less is killed the same way
+/// every time.
 const SHORTEST_TURN: Duration = Duration::from_secs(2);
 
 /// What GC did.
@@ -92,8 +91,8 @@ impl Sweep<'_> {
         self.phase = self.deadline.min(Instant::now() + EXCLUSIVE / 3);
     }
 
-    /// Until when the first of `left` pieces of work may go on; none when it is too late to begin. What is left over is an error, so
-    /// that the runtime knows.
+    /// Until when the first of `left` pieces of work may go on: its share, so that one that hangs leaves time for the others; none when
+    /// it is too late to begin. What is left over is an error, so that the runtime knows.
     fn turn(&mut self, left: usize, what: &str) -> Option<Instant> {
         let now = Instant::now();
         if now >= self.phase {
@@ -103,7 +102,7 @@ impl Sweep<'_> {
             return None;
         }
         let share = (self.phase - now) / u32::try_from(left).unwrap_or(u32::MAX).max(1);
-        Some(self.deadline.min(now + share.clamp(SHORTEST_TURN, LONGEST_TURN)))
+        Some(self.deadline.min(now + share.max(SHORTEST_TURN)))
     }
 
     fn journals(&self) -> Result<Journals, Error> {

@@ -169,7 +169,11 @@ pub(crate) fn is_dead(host: &Host, id: &str, elements: &[Element]) -> bool {
 /// Cached results that no journal stands for and whose namespace is gone.
 fn results(host: &Host, journaled: &[String], deadline: Instant, tidied: &mut Tidied) {
     let Ok(listing) = host.cache().list() else { return };
-    for entry in listing.entries {
+    let mut entries = listing.entries;
+    // A result says not when it was tried last. One whose plugin hangs takes the whole budget, so that each look begins elsewhere.
+    let start = usize::try_from(now()).unwrap_or(0).checked_rem(entries.len()).unwrap_or(0);
+    entries.rotate_left(start);
+    for entry in entries {
         let id = entry.container_id.clone();
         let orphaned =
             !journaled.contains(&id) && !entry.netns.is_empty() && netns::identity(&entry.netns).is_none();
