@@ -263,12 +263,12 @@ fn show_status(page: &mut Page, stage: &Stage) {
 }
 
 fn refuse(page: &mut Page, stage: &Stage) -> Result<()> {
-    page.heading("A wrong annotation: pod wrong-pod asks lan for an address that lan cannot give");
+    page.heading("A wrong annotation: pod wrong-pod asks lan for a limit that lan cannot set");
     let (output, _) = call(stage, "ADD", WRONG)?;
     let error = cni::error_text(&output);
     page.paragraph(&error);
     page.text("");
-    let named = ["lan", "ips"].iter().all(|word| error.contains(word));
+    let named = ["lan", "bandwidth"].iter().all(|word| error.contains(word));
     let refused = match (output.status.success(), named) {
         (true, _) => Err("it was attached".to_owned()),
         (false, false) => Err("the error does not name network and key".to_owned()),
