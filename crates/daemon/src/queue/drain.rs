@@ -283,10 +283,12 @@ impl Drain {
     }
 
     fn until_next(&self) -> Duration {
+        if self.again {
+            return PAUSE_WHEN_BUSY;
+        }
         let next = self.refused.values().map(|(_, at)| *at).min();
         let limit = next.map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()));
-        let longest = if self.again { PAUSE_WHEN_BUSY } else { LOOK_EVERY };
-        limit.max(Duration::from_millis(10)).min(longest)
+        limit.clamp(Duration::from_millis(10), LOOK_EVERY)
     }
 
     fn say(&self, text: std::fmt::Arguments<'_>) {
