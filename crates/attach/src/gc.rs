@@ -21,8 +21,9 @@ use crate::undo::Undo;
 
 /// How long GC waits for ADDs and DELs to end (C-49).
 const WAIT: Duration = Duration::from_secs(10);
-/// How long GC goes on taking up work, while ADDs and DELs wait for it. What is left then is for the next one.
-const EXCLUSIVE: Duration = Duration::from_secs(15);
+/// How much time plugins that hang may cost each phase, while ADDs and DELs wait for GC. What is left then is for the next one. Work that
+/// comes to its end does not count: after a reboot there may be much of it.
+const LOST: Duration = Duration::from_secs(5);
 /// How long the plugins of one sandbox or network may take however many others wait: a plugin that gets less is killed the same way
 /// every time.
 const SHORTEST_TURN: Duration = Duration::from_secs(2);
@@ -52,22 +53,14 @@ pub fn gc(
     })?;
     let _node = NodeLock::exclusive(&host.cni_dir, deadline.min(Instant::now() + WAIT))
         .map_err(|error| Error::node_locked(error, "pods are being attached or detached on this node"))?;
-    let mut sweep = Sweep {
-        host,
-        valid,
-        deadline,
-        phase: Instant::now(),
-        overruns: overruns(host),
-        report: GcReport::default(),
-        errors: Vec::new(),
-    };
+    let mut sweep = Sweep::new(host, valid, deadline);
     let journals = sweep.journals()?;
     // Each has its own time, so that the plugins' own GC comes about whatever hangs before it.
-    sweep.begin_phase();
+    sweep.begin_phase(3);
     let journals = sweep.dead_journals(journals);
-    sweep.begin_phase();
+    sweep.begin_phase(2);
     sweep.stale_results(&journals)?;
-    sweep.begin_phase();
+    sweep.begin_phase(1);
     sweep.plugins(primary, &journals);
     if sweep.errors.is_empty() { Ok(sweep.report) } else { Err(Error::Gc(sweep.errors)) }
 }
@@ -80,29 +73,56 @@ struct Sweep<'a> {
     deadline: Instant,
     /// Until when work of this phase is taken up.
     phase: Instant,
+    /// What turns that were used up have cost this phase.
+    lost: Duration,
+    /// The beginning and the end of the present turn.
+    turn: Option<(Instant, Instant)>,
     /// How often GC came to no end; nothing else tells which plugins hung the last time, so each overrun makes the next begin elsewhere.
     overruns: usize,
     report: GcReport,
     errors: Vec<String>,
 }
 
-impl Sweep<'_> {
-    fn begin_phase(&mut self) {
-        self.phase = self.deadline.min(Instant::now() + EXCLUSIVE / 3);
+impl<'a> Sweep<'a> {
+    fn new(host: &'a Host, valid: &'a [GcAttachment], deadline: Instant) -> Self {
+        Sweep {
+            host,
+            valid,
+            deadline,
+            phase: deadline,
+            lost: Duration::ZERO,
+            turn: None,
+            overruns: overruns(host),
+            report: GcReport::default(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Begins the first of `left` phases.
+    fn begin_phase(&mut self, left: u32) {
+        let now = Instant::now();
+        self.phase = now + self.deadline.saturating_duration_since(now) / left;
+        self.lost = Duration::ZERO;
+        self.turn = None;
     }
 
     /// Until when the first of `left` pieces of work may go on: its share, so that one that hangs leaves time for the others; none when
     /// it is too late to begin. What is left over is an error, so that the runtime knows.
     fn turn(&mut self, left: usize, what: &str) -> Option<Instant> {
         let now = Instant::now();
-        if now >= self.phase {
+        if let Some((began, _)) = self.turn.filter(|(_, end)| now >= *end) {
+            self.lost += now - began;
+        }
+        if now >= self.phase || self.lost >= LOST {
             self.errors.push(format!("{left} {what} are left to the next GC: plugins took too long"));
             // Not knowing it costs a turn at worst.
             let _ = fs::write(overruns_file(self.host), (self.overruns.wrapping_add(1)).to_string());
             return None;
         }
-        let share = (self.phase - now) / u32::try_from(left).unwrap_or(u32::MAX).max(1);
-        Some(self.deadline.min(now + share.max(SHORTEST_TURN)))
+        let share = (LOST - self.lost) / u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        let end = self.deadline.min(now + share.max(SHORTEST_TURN));
+        self.turn = Some((now, end));
+        Some(end)
     }
 
     fn journals(&self) -> Result<Journals, Error> {

@@ -193,6 +193,24 @@ fn c51_a_sandbox_whose_plugin_hangs_leaves_time_for_the_others_and_comes_last_th
 }
 
 #[test]
+fn c51_only_turns_that_are_used_up_cost_the_others_theirs() {
+    let node = Node::new(&[]);
+    let mut sweep = super::Sweep::new(&node.host, &[], soon());
+    sweep.begin_phase(1);
+    // As many as a node may have after a reboot; each ends before its turn does.
+    assert!((1..=1000).rev().all(|left| sweep.turn(left, "sandboxes").is_some()));
+    let used_up =
+        |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).zip(Some(Instant::now()));
+    sweep.turn = used_up(3);
+    assert!(sweep.turn(2, "sandboxes").is_some());
+    sweep.turn = used_up(2);
+    assert_eq!(sweep.turn(2, "sandboxes"), None);
+    assert_eq!(sweep.errors, ["2 sandboxes are left to the next GC: plugins took too long"]);
+    sweep.begin_phase(1);
+    assert!(sweep.turn(1, "networks").is_some(), "each phase has its own");
+}
+
+#[test]
 fn c54_results_whose_plugins_hang_keep_no_other_from_its_turn_for_ever() {
     let node = Node::new(&["a", "good"]);
     let good = modern("good", json!({}));
