@@ -100,7 +100,7 @@ impl<'a> Undo<'a> {
         })
     }
 
-    /// The identity and arguments that its ADD had; for an element that upstream wrote, what its DEL would use (upstream §5.3).
+    /// The identity and arguments that its ADD had; for an element that upstream wrote, what its DEL would use.
     pub(crate) fn attachment(&self, element: &Element, index: usize) -> Attachment {
         let container_id = self.sandbox.container_id.clone();
         let netns = self.netns(element.own.as_ref());

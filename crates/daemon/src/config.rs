@@ -1,4 +1,4 @@
-//! `daemon-config.json`: upstream's keys (upstream §2.3) and our own, read as upstream reads them: in any case, unknown ones
+//! `daemon-config.json`: upstream's keys and our own, read as upstream reads them: in any case, unknown ones
 //! ignored.
 //!
 //! One document is three things upstream: the daemon's settings, what the generated CNI configuration is made of, and what is

@@ -31,7 +31,7 @@ fn conf_dir(
     }
 }
 
-/// The network that a path of the netconf names: a file, or the first configuration of a directory (upstream §4.4) that does not
+/// The network that a path of the netconf names: a file, or the first configuration of a directory that does not
 /// make the runtime call us.
 fn network_at(netconf: &NetConf, path: &Path) -> Result<Network, String> {
     if !path.is_dir() {

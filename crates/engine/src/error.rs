@@ -63,7 +63,7 @@ impl EngineError {
     }
 }
 
-/// The beginning of upstream's errors (upstream §5.2.1): which pod, so that a line of a node's log says whose it is.
+/// The beginning of upstream's errors: which pod, so that a line of a node's log says whose it is.
 pub(crate) fn prefix(identity: &PodIdentity) -> String {
     format!("Multus: [{}/{}/{}]: ", identity.namespace, identity.name, identity.uid)
 }

@@ -55,7 +55,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// Reads a `logLevel` key: one of `panic`, `error`, `verbose`, `debug`, in any case (upstream §2.6).
+    /// Reads a `logLevel` key: one of `panic`, `error`, `verbose`, `debug`, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Panic, Self::Error, Self::Verbose, Self::Debug]

@@ -77,7 +77,7 @@ impl Engine<'_> {
     }
 }
 
-/// The directories in which plugins are searched: `binDir`, then the runtime's `CNI_PATH` (upstream §2.5).
+/// The directories in which plugins are searched: `binDir`, then the runtime's `CNI_PATH`.
 pub(crate) fn search(netconf: &NetConf, cni_path: &str) -> libcni::Search {
     let own = std::iter::once(netconf.bin_dir.clone());
     let given = cni_path.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from);

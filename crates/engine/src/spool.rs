@@ -162,15 +162,26 @@ pub fn forget(dir: &Path, container_id: &str) {
     let _ = fs::remove_file(temporary(dir, container_id));
 }
 
+/// The right to make the records of a spool, until it is dropped.
+#[derive(Debug)]
+pub struct Alone(File);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // Unlocking, not closing: a program that another thread starts just now has the descriptor until it runs.
+        let _ = self.0.unlock();
+    }
+}
+
 /// The right to make the records in `dir`, for as long as what is returned lives; nothing while another process has it. Two that made
 /// them at once could write an older status after a newer one.
 ///
 /// # Errors
 /// When the directory cannot be opened.
-pub fn alone(dir: &Path) -> io::Result<Option<File>> {
+pub fn alone(dir: &Path) -> io::Result<Option<Alone>> {
     let dir = File::open(dir)?;
     match dir.try_lock() {
-        Ok(()) => Ok(Some(dir)),
+        Ok(()) => Ok(Some(Alone(dir))),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }

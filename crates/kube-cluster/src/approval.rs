@@ -1,5 +1,5 @@
 //! Which CertificateSigningRequests are approved: those by which a node's Multus asks for its own client certificate
-//! ([`certificate`](crate::certificate)), and no others (upstream §1.5).
+//! ([`certificate`](crate::certificate)), and no others.
 //!
 //! Whoever holds such a certificate is `system:multus:<node>` for the API server. So what the request asks for has to follow from
 //! who asks, which the API server itself wrote down: the node's kubelet credentials at first, the certificate itself later. A request

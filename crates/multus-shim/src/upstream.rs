@@ -1,5 +1,5 @@
 //! Upstream's daemon behind the socket, in the moment in which a node goes back to upstream: it takes whole calls, and so this does
-//! what upstream's shim would (upstream §6.9).
+//! what upstream's shim would.
 
 use std::collections::BTreeMap;
 use std::path::Path;

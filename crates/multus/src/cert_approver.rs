@@ -1,5 +1,5 @@
-//! Approves the requests by which nodes get client certificates of their own, for `perNodeCertificate` and `kubeconfig_generator`
-//! (upstream §1.5). What it approves is decided in `kube_cluster::approval`; here is when.
+//! Approves the requests by which nodes get client certificates of their own, for `perNodeCertificate` and
+//! `kubeconfig_generator`. What it approves is decided in `kube_cluster::approval`; here is when.
 //!
 //! Every request is looked at as the API server tells of it; one about which the API server does not take our word is tried again
 //! until it is gone. Several of these may run: whoever comes second finds the request settled.

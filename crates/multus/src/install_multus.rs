@@ -1,4 +1,4 @@
-//! Puts the plugin into directories of the node: once, from an init container (upstream §1.3), or with `--keep` for as long as the
+//! Puts the plugin into directories of the node: once, from an init container, or with `--keep` for as long as the
 //! pod lives.
 //!
 //! Start reading at [`run`], then `keep.rs`.

@@ -1,4 +1,4 @@
-//! Keeps a client certificate for this node and a kubeconfig that uses it (upstream §1.6, §6.11).
+//! Keeps a client certificate for this node and a kubeconfig that uses it.
 
 use std::fs;
 use std::io::{self, Write};

@@ -4,7 +4,7 @@
 //! It runs no plugin, and needs no capability: only the API server, the folder of its socket and that of the configuration. The
 //! configuration is put into place when shims are answered, and taken away while the runtime could not run the shim.
 //!
-//! Exit codes are upstream's (upstream §1.2): 1 for a configuration that cannot be used, 2 where the CNI configuration cannot be
+//! Exit codes are upstream's: 1 for a configuration that cannot be used, 2 where the CNI configuration cannot be
 //! made, 3 where nobody can be served, 4 after `-version`.
 //!
 //! Start reading at [`run`], then `keeper.rs`.

@@ -1,5 +1,5 @@
 //! Installs the thin plugin on a node: the program, a kubeconfig, the CNI configuration that makes the runtime call it; and keeps
-//! them right while it runs (upstream §7). How a configuration is chosen, made and kept is in the crate `node-config`.
+//! them right while it runs. How a configuration is chosen, made and kept is in the crate `node-config`.
 //!
 //! Different from upstream on purpose: an error ends it with a code that is not 0; the token is followed whatever the flags;
 //! a configuration is never half-written, and is put back when it is lost; a primary network is waited for; records that ADDs left

@@ -1,4 +1,4 @@
-//! The generated CNI configuration: the primary network in it as the only delegate (upstream §7.4, its white space included).
+//! The generated CNI configuration: the primary network in it as the only delegate, with upstream's white space.
 
 use std::collections::BTreeMap;
 

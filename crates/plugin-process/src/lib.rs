@@ -1,4 +1,4 @@
-//! One CNI call as one process: environment and standard input in, a result or an error object out (upstream §1.1).
+//! One CNI call as one process: environment and standard input in, a result or an error object out.
 //!
 //! What the plugins of this project have in common: flags, the checks before anything is done, the log of a process that lives for
 //! some milliseconds, and `passthru`. What a call does is handed in; this crate knows no cluster.

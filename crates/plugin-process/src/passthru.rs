@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use libcni::skel;
 use libcni::{CniError, Verb};
 
-/// The versions that upstream's passthru speaks (upstream §1.7).
+/// The versions that upstream's passthru speaks.
 const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// A configuration is a few kilobytes.

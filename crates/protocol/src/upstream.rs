@@ -71,7 +71,7 @@ pub fn result_of(body: &[u8]) -> Result<Box<RawValue>, String> {
     response.result.filter(|result| result.get() != "null").ok_or_else(|| "it has no Result".to_owned())
 }
 
-/// What upstream's daemon says to a call that failed: an error object, or a text (upstream §6.9).
+/// What upstream's daemon says to a call that failed: an error object, or a text.
 #[must_use]
 pub fn error_of(status: u16, body: &[u8]) -> CniError {
     match CniError::parse(body) {

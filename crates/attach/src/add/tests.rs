@@ -277,7 +277,7 @@ fn q1_n58_n59_the_default_routes_move_to_the_network_that_asks_for_them() {
     assert_eq!(default_routes(&node, "-6"), [net1("fd62::77")]);
     // Other routes stay.
     assert!(node.netns.run("ip", &["route"]).unwrap().contains("10.99.0.0/16"));
-    // What the plugin said goes to the status (upstream §3.6), what is so goes to CHECK and DEL.
+    // What the plugin said goes to the status, what is so goes to CHECK and DEL.
     assert!(attached.attachments[0].result.routes().iter().any(|route| route.dst.prefix_len() == 0));
     let cached = |network: &str, if_name: &str| -> BTreeMap<String, String> {
         let entry = node.host.cache().read(network, "pod1", if_name).unwrap().unwrap();

@@ -233,7 +233,7 @@ fn a_plugin_that_hangs_does_not_use_up_the_time_of_the_others() {
     assert_eq!(node.journal().unwrap().len(), 1);
 }
 
-/// What upstream v4.3.0 writes (upstream §A.2), with the own record of libcni that it leaves beside it.
+/// What upstream v4.3.0 writes, with the own record of libcni that it leaves beside it.
 fn of_upstream(elements: &[(&str, Value, Value)]) -> String {
     let nothing = json!({"Name": "", "CNIVersion": "", "DisableCheck": false, "DisableGC": false,
         "LoadOnlyInlinedPlugins": false, "Plugins": null, "Bytes": null});

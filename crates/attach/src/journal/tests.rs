@@ -65,7 +65,7 @@ fn what_is_written_is_read_back_byte_for_byte() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
-/// Upstream's keys and order (upstream §5.7, §A.2), so that its program can DEL what we added.
+/// Upstream's keys and order, so that its program can DEL what we added.
 #[test]
 fn the_text_is_upstreams_with_one_key_more() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,6 @@
 //! Goes on with the records that wait in the spool.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Level, Recorded, spool};
 use kube_cluster::Error;
-use spool::Waiting;
+use spool::{Alone, Waiting};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -153,7 +152,7 @@ impl Drain {
     }
 
     /// While a daemon takes over from another, one of them makes records at a time.
-    fn alone(&mut self) -> Option<File> {
+    fn alone(&mut self) -> Option<Alone> {
         match spool::alone(&self.inner.spool) {
             Ok(Some(alone)) => Some(alone),
             Ok(None) => {

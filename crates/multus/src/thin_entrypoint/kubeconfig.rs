@@ -1,4 +1,4 @@
-//! The kubeconfig for the plugin on the host: the pod's own token and authority (upstream §7.3).
+//! The kubeconfig for the plugin on the host: the pod's own token and authority.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Flags and environment (upstream §7.1).
+//! Flags and environment.
 
 use std::path::{Path, PathBuf};
 
