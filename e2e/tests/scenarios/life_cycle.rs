@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::install::{DAEMON_SET, OUR_IMAGE};
+use e2e::install::{CHART, DAEMON_SET, OUR_IMAGE};
 use e2e::networks::{BRIDGE, SECOND_BRIDGE};
 use e2e::{Archive, Churn, Leftovers, NAMESPACE, Pod, Tally, World};
 use testbed::cluster::{Containerd, Helm, NodeSpec};
@@ -91,6 +91,25 @@ fn what_outlives_the_install_is_freed_by_the_next() {
     world.install(Helm::V3, &["--set", OUR_IMAGE]).unwrap();
     world.plain_pods_start().unwrap();
     Leftovers::wait_until_none(world.cluster().nodes()).unwrap();
+}
+
+#[test]
+fn the_deletion_of_its_namespace_is_an_uninstall() {
+    let world = World::up("life-namespace", |spec| spec.node(NodeSpec::new("node1")));
+    world.load(&[Archive::Ours]).unwrap();
+    let (namespace, daemon_set) = ("networks", format!("daemonset/{DAEMON_SET}"));
+    world.kubectl(&["create", "namespace", namespace]).unwrap();
+    let install = ["install", "multus", CHART, "--namespace", namespace];
+    world.helm(Helm::V4, &[&install[..], &["--set", "network.namespace=networks"]].concat()).unwrap();
+    world.kubectl(&["-n", namespace, "rollout", "status", "--timeout=120s", &daemon_set]).unwrap();
+    world.apply(&format!("{BRIDGE}---{SECOND_BRIDGE}")).unwrap();
+    let pod = Pod::new("pod", "node1").networks(NETWORKS.join(","));
+    world.start(std::slice::from_ref(&pod)).unwrap();
+    world.delete(&[pod]).unwrap();
+
+    world.kubectl(&["delete", "namespace", namespace, "--timeout=120s"]).unwrap();
+    world.plain_pods_start().unwrap();
+    nothing_of_ours_is_left(&world);
 }
 
 /// What upstream's images do in the same course is shown; that they do their work after each step is asserted.

@@ -4,14 +4,13 @@
 //! match. A call that finds a full file moves it, which takes no time, and packs it after its answer. If it dies before, the next one
 //! that finds a full file does it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plan::LogOptions;
-use rustix::fs::{FlockOperation, flock};
 
 use super::{append, rfc3339};
 
@@ -36,19 +35,30 @@ pub(super) fn is_due(path: &Path, options: LogOptions) -> bool {
 /// it second finds a small new file and leaves it.
 pub(super) fn rotate(path: &Path, options: LogOptions) -> io::Result<Option<Full>> {
     let full = append(path)?;
-    if !alone(&full)? || !is_due(path, options) {
+    let Some(_alone) = alone(&full)? else { return Ok(None) };
+    if !is_due(path, options) {
         return Ok(None);
     }
     fs::rename(path, backup_name(path, SystemTime::now()))?;
     Ok(Some(Full { path: path.to_owned(), options }))
 }
 
-/// Whether nobody else works on the file. The lock goes when it is closed.
-fn alone(file: &File) -> io::Result<bool> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
+/// The right to work on a file, until it is dropped.
+struct Alone<'a>(&'a File);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        // Unlocking, not closing: a plugin that another thread starts just now has the descriptor until it runs its program.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Nothing where somebody else works on the file.
+fn alone(file: &File) -> io::Result<Option<Alone<'_>>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Alone(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -83,15 +93,13 @@ fn complain(path: &Path, error: &io::Error) {
 
 /// A file that was packed in part, by a process that was killed, is packed anew.
 fn pack(path: &Path) -> io::Result<()> {
-    let mut from = File::open(path)?;
-    if !alone(&from)? {
-        return Ok(());
-    }
+    let from = File::open(path)?;
+    let Some(_alone) = alone(&from)? else { return Ok(()) };
     let mut packed = path.as_os_str().to_owned();
     packed.push(".gz");
     let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&packed)?;
     let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
-    io::copy(&mut from, &mut encoder)?;
+    io::copy(&mut &from, &mut encoder)?;
     encoder.finish()?;
     fs::remove_file(path)
 }
@@ -217,7 +225,7 @@ mod tests {
         let options = LogOptions { max_size: 1, ..LogOptions::default() };
         fs::write(&path, format!("{}\n", "x".repeat(1 << 20))).unwrap();
         let other = append(&path).unwrap();
-        flock(&other, FlockOperation::LockExclusive).unwrap();
+        other.lock().unwrap();
         ProcessLog::new(Level::Error, false, Some(&path), options).line(Level::Error, format_args!("new"));
         assert_eq!((lines(&path).len(), backups(&path).unwrap().len()), (2, 0));
     }
