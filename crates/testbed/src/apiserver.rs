@@ -6,13 +6,13 @@
 
 mod connection;
 mod http;
+mod port;
 mod protobuf;
 mod store;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 use tokio::sync::Notify;
+
+use port::Port;
 
 pub use store::Event;
 
@@ -117,7 +119,7 @@ struct State {
 /// The server. Dropped, it ends.
 pub struct FakeApi {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    port: Port,
     authority: Option<String>,
     running: Option<connection::Running>,
 }
@@ -151,23 +153,22 @@ impl FakeApi {
         let (authority, config) =
             tls.map_or((None, None), |(authority, config)| (Some(authority), Some(Arc::new(config))));
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Notify::new(), tls: config });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen on 127.0.0.1")?;
-        let address = listener.local_addr()?;
-        let running = Some(connection::serve(listener, Arc::clone(&shared))?);
-        Ok(Self { shared, address, authority, running })
+        let port = Port::take()?;
+        let running = Some(connection::serve(port.listen()?, Arc::clone(&shared))?);
+        Ok(Self { shared, port, authority, running })
     }
 
     /// `http://127.0.0.1:<port>`, or `https`.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.authority.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{}", self.port.address)
     }
 
     /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.port.address.port()
     }
 
     /// The certificate authority in PEM, with TLS.
@@ -355,14 +356,12 @@ impl FakeApi {
     /// Accepts connections again, on the same port.
     ///
     /// # Errors
-    /// When the port was taken meanwhile.
+    /// When it cannot listen.
     pub fn resume(&mut self) -> Result<()> {
         if self.running.is_some() {
             return Ok(());
         }
-        let listener =
-            TcpListener::bind(self.address).with_context(|| format!("listen on {} again", self.address))?;
-        self.running = Some(connection::serve(listener, Arc::clone(&self.shared))?);
+        self.running = Some(connection::serve(self.port.listen()?, Arc::clone(&self.shared))?);
         Ok(())
     }
 
