@@ -100,7 +100,7 @@ pub(crate) fn renew(
         if stop.within(wait.min(TICK)) {
             return Ok(());
         }
-        // One that ends may have taken it away, as versions before this one do.
+        // Another process of the node that ends may have taken it away, as this program does by itself.
         if let Err(error) = write() {
             let _ = writeln!(io::stderr(), "kubeconfig_generator: {error}");
         }

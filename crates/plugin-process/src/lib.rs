@@ -45,7 +45,7 @@ pub fn run(program: Program, arguments: &[String], work: &Answer<'_>) -> ExitCod
         let _ = writeln!(io::stderr(), "{ABOUT}\nCNI protocol versions supported: {}", SUPPORTED.join(", "));
         return ExitCode::SUCCESS;
     }
-    // It outlives the answer: what is left to do about a full file is done when the runtime has it.
+    // It outlives the answer: what is left to do about a full file is done when it is written, out of the call's time.
     let mut log = None;
     match answer(program, work, &mut log) {
         Ok(output) => {

@@ -1,8 +1,9 @@
 //! A full log file: moved aside, packed, and deleted when there are enough of them.
 //!
 //! File names are lumberjack's (`multus-2026-01-02T03-04-05.678.log.gz`), because that is what upstream leaves and what log shippers
-//! match. A call that finds a full file moves it, which takes no time, and packs it after its answer. If it dies before, the next one
-//! that finds a full file does it.
+//! match. A call that finds a full file moves it, which takes no time, and packs it after its answer: none of its own time is used up.
+//! A runtime waits for the end of the process, and so for that, once in as many megabytes as a file may have. If it dies before, the
+//! next one that finds a full file does it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
